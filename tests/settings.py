@@ -1,0 +1,32 @@
+"""The settings for tests: those of the project, with nothing of this machine's own installation in them.
+
+Tests must run in a fresh clone, and must not touch the data of a Nightjar that is set up in the same folder; so `.env`
+is not read, and the data folder is a new one. Processes that a test starts inherit it through the environment.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+
+if "NIGHTJAR_TEST_DATA_DIR" not in os.environ:
+    os.environ["NIGHTJAR_TEST_DATA_DIR"] = folder = tempfile.mkdtemp(prefix="nightjar-tests-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+for name in ("BROKER_URL", "STORAGE_URL", "DATABASE_URL", "HTTPS", "BEHIND_PROXY", "SENTRY_DSN", "HOST", "PORT"):
+    os.environ.pop(name, None)
+os.environ.update(
+    NIGHTJAR_ENV_FILE=os.devnull,
+    SECRET_KEY="only-for-tests-" + "0123456789abcdefghijklmnopqrstuvwxyz",
+    FLOWER_PASSWORD="only-for-tests",
+    DATA_DIR=os.environ["NIGHTJAR_TEST_DATA_DIR"],
+)
+if "TEST_DATABASE_URL" in os.environ:  # to run all tests against another database
+    os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
+
+from project.settings import *  # noqa: E402, F403
+from project.settings import STORAGES  # noqa: E402
+
+# Collected and hashed names exist only after `collectstatic`.
+STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

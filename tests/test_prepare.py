@@ -1,0 +1,107 @@
+"""`manage.py prepare`: what makes an installation ready to run, the first time and every time."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import authenticate, get_user_model
+from django.core.management import CommandError, call_command
+
+from detection.management.commands import prepare
+from workers import first_run
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first model and the example have tests of their own: they take their time."""
+    done: list[str] = []
+    monkeypatch.setattr(first_run, "fetch_general_model", lambda stdout: done.append("model"))
+    monkeypatch.setattr(first_run, "store_example", lambda stdout: done.append("example"))
+    return done
+
+
+def run() -> str:
+    said = io.StringIO()
+    call_command("prepare", stdout=said)
+    return said.getvalue()
+
+
+def password(said: str) -> str:
+    found = re.search(r"password +(\S+)", said)
+    assert found, said
+    return found[1]
+
+
+def test_the_first_administrator_can_sign_in_with_the_password_shown_once(caplog: pytest.LogCaptureFixture) -> None:
+    said = run()
+    user = authenticate(username="admin", password=password(said))
+    assert user is not None
+    assert user.is_superuser
+    assert len(password(said)) >= 16
+    assert password(said) not in caplog.text
+    assert "password" not in run().lower()
+
+
+def test_the_password_is_kept_nowhere() -> None:
+    secret = password(run())
+    for path in Path(settings.DATA_DIR).rglob("*"):
+        assert not path.is_file() or secret.encode() not in path.read_bytes(), path
+
+
+def test_an_administrator_of_any_name_is_enough() -> None:
+    get_user_model().objects.create_superuser("somebody", password="a-long-password")
+    assert "administrator" not in run()
+    assert not get_user_model().objects.filter(username="admin").exists()
+
+
+def test_a_plain_user_called_admin_is_not_made_administrator() -> None:
+    get_user_model().objects.create_user("admin", password="a-long-password")
+    assert "createsuperuser" in run()
+    assert not get_user_model().objects.filter(is_superuser=True).exists()
+
+
+def test_the_first_model_and_the_example_come_on_the_first_start_only(steps: list[str]) -> None:
+    run()
+    run()
+    assert steps == ["model", "example"]
+
+
+def test_a_first_start_that_was_interrupted_is_still_the_first(
+    steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(stdout: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(first_run, "store_example", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    assert password(run())
+    assert steps == ["model", "model", "example"]
+
+
+def test_the_pages_files_are_collected_again_only_when_one_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    run()
+    collected = Path(settings.STATIC_ROOT) / "admin" / "css" / "base.css"
+    collected.unlink()
+    run()
+    assert not collected.exists()
+    monkeypatch.setattr(prepare, "_static_state", lambda: "changed")
+    run()
+    assert collected.exists()
+    (Path(settings.STATIC_ROOT) / ".collected").unlink()
+
+
+def test_a_data_folder_that_cannot_be_written_to_is_a_sentence(
+    tmp_path: Path, settings: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(settings, "DATA_DIR", tmp_path / "file" / "data")
+    with pytest.raises(CommandError, match="cannot be written to"):
+        run()
