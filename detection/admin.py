@@ -1,0 +1,248 @@
+"""The admin: every record with its facts, and what an operator may do with many at once."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.auth.models import User
+from django.db import transaction
+from django.db.models import Count, QuerySet
+from django.db.models import Model as DjangoModel
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from detection.models import Analysis, Camera, Capture, Chunk, Media, Model, Proxy, Sighting, Verdict
+from workers import tasks
+
+admin.site.site_header = "Nightjar"
+admin.site.site_title = "Nightjar"
+
+
+class Facts(admin.ModelAdmin):
+    """Rows that the system writes: to be read, never typed."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
+        return False
+
+
+class RunsAnalyses(admin.ModelAdmin):
+    """Actions on analyses, for those who may run them."""
+
+    def has_run_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("detection.run_analysis")
+
+    def tell(self, request: HttpRequest, done: int, asked: int, what: str, else_why: str) -> None:
+        """Says how many of the chosen rows were acted on, and why the others were not."""
+        level = messages.SUCCESS if done else messages.WARNING
+        left = f" {asked - done} left as they were: {else_why}." if done < asked else ""
+        self.message_user(request, f"{done} {what}.{left}", level)
+
+
+@admin.register(Camera)
+class CameraAdmin(admin.ModelAdmin):
+    list_display = ["name", "time_zone", "is_enabled", "created_at"]
+    list_filter = ["is_enabled"]
+    search_fields = ["name"]
+
+
+@admin.register(Capture)
+class CaptureAdmin(Facts):
+    list_display = ["planned_at", "camera", "state", "attempts", "why", "media"]
+    list_filter = ["state", "camera"]
+    search_fields = ["camera__name", "why"]
+    list_select_related = ["camera", "media"]
+    date_hierarchy = "planned_at"
+
+
+EDITABLE = ["name", "captured_at", "camera"]
+MEDIA_FACTS = ["sha256", "kind", "file", "bytes", "format", "codec", "width", "height", "duration_s", "frames"]
+MEDIA_FACTS += ["browser_plays", "captured_at_source", "uploaded_by", "is_example", "created_at"]
+
+
+@admin.register(Media)
+class MediaAdmin(RunsAnalyses):
+    list_display = ["name", "kind", "size", "duration_s", "bytes", "at", "camera", "runs", "is_example"]
+    list_filter = ["kind", "format", "is_example", "camera"]
+    search_fields = ["name", "sha256"]
+    list_select_related = ["camera"]
+    date_hierarchy = "at"
+    actions = ["analyse_again", "remove"]
+    fields = (*EDITABLE, *MEDIA_FACTS)
+    readonly_fields = MEDIA_FACTS
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Media]:
+        return super().get_queryset(request).annotate(run_count=Count("analyses"))
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        # The stock deletion would leave the files behind; "remove" takes them along.
+        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False  # media come in through the upload page, where they are probed
+
+    def save_model(self, request: HttpRequest, obj: Media, form: object, change: bool) -> None:
+        if "captured_at" in getattr(form, "changed_data", []):
+            obj.set_captured_at(obj.captured_at)
+        super().save_model(request, obj, form, change)
+
+    def delete_model(self, request: HttpRequest, obj: Media) -> None:
+        obj.remove()
+
+    @admin.display(description="size", ordering="width")
+    def size(self, media: Media) -> str:
+        return f"{media.width} x {media.height}"
+
+    @admin.display(description="analyses", ordering="run_count")
+    def runs(self, media: Media) -> int:
+        return media.run_count  # type: ignore[attr-defined]
+
+    @admin.action(description="Analyse again with the active model", permissions=["run"])
+    def analyse_again(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
+        user = request.user if isinstance(request.user, User) else None
+        for media in rows:
+            analysis = Analysis.request(media, user=user)
+            transaction.on_commit(partial(tasks.send_analysis, analysis))
+        self.message_user(request, f"{len(rows)} queued for analysis with “{Model.active()}”.")
+
+    @admin.action(description="Remove with everything made from it", permissions=["delete"])
+    def remove(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
+        count = len(rows)
+        for media in rows:
+            media.remove()
+        self.message_user(request, f"{count} removed.")
+
+
+CHUNK_FACTS = ["number", "start_s", "end_s", "state", "attempts", "worker", "frames_read", "frames_inferred", "error"]
+
+
+class ChunkInline(admin.TabularInline):
+    model = Chunk
+    fields = tuple(CHUNK_FACTS)
+    readonly_fields = CHUNK_FACTS
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
+        return request.user.has_perm("detection.view_analysis")
+
+
+@admin.register(Analysis)
+class AnalysisAdmin(Facts, RunsAnalyses):
+    list_display = ["pk", "media", "model", "state", "share", "attempts", "is_current", "requested_at", "took", "error"]
+    list_filter = ["state", "error_kind", "model", "is_current", "requested_at"]
+    search_fields = ["media__name", "media__sha256", "error"]
+    list_select_related = ["media", "model"]
+    date_hierarchy = "requested_at"
+    actions = ["again", "cancel", "retry"]
+    inlines = [ChunkInline]
+
+    @admin.display(description="progress")
+    def share(self, analysis: Analysis) -> str:
+        return f"{analysis.progress():.0%}"
+
+    @admin.display(description="seconds")
+    def took(self, analysis: Analysis) -> str:
+        return "" if analysis.wall_s is None else f"{analysis.wall_s:.1f}"
+
+    @admin.action(description="Analyse the media again with the active model", permissions=["run"])
+    def again(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
+        user = request.user if isinstance(request.user, User) else None
+        for media in Media.objects.filter(pk__in=rows.values("media")):
+            analysis = Analysis.request(media, user=user)
+            transaction.on_commit(partial(tasks.send_analysis, analysis))
+        self.message_user(request, f"Queued with “{Model.active()}”.")
+
+    @admin.action(description="Cancel", permissions=["run"])
+    def cancel(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
+        done = sum(analysis.cancel() for analysis in rows)
+        self.tell(request, done, len(rows), "cancelled", "over already")
+
+    @admin.action(description="Retry", permissions=["run"])
+    def retry(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
+        opened = [analysis for analysis in rows if analysis.retry()]
+        for analysis in opened:
+            analysis.refresh_from_db()
+            transaction.on_commit(partial(tasks.send_analysis, analysis))
+        self.tell(request, len(opened), len(rows), "opened again", "neither failed nor cancelled")
+
+
+@admin.register(Chunk)
+class ChunkAdmin(Facts):
+    list_display = ["analysis", "number", "start_s", "end_s", "state", "attempts", "worker", "lease_until", "error"]
+    list_filter = ["state", "error_kind"]
+    search_fields = ["analysis__media__name", "worker"]
+    list_select_related = ["analysis__media"]
+    exclude = ["detections"]
+
+
+@admin.register(Proxy)
+class ProxyAdmin(Facts):
+    list_display = ["media", "state", "attempts", "worker", "file", "error"]
+    list_filter = ["state"]
+    search_fields = ["media__name"]
+    list_select_related = ["media"]
+
+
+@admin.register(Sighting)
+class SightingAdmin(Facts):
+    list_display = ["picture", "shown_label", "label", "score", "at", "start_s", "end_s", "media", "said"]
+    list_filter = ["verdict__kind", "shown_label", "analysis__is_current", "analysis__model"]
+    search_fields = ["label", "shown_label", "media__name"]
+    list_select_related = ["media", "verdict"]
+    date_hierarchy = "at"
+    exclude = ["path"]
+
+    @admin.display(description="")
+    def picture(self, sighting: Sighting) -> SafeString | str:
+        if not sighting.thumbnail:
+            return ""
+        return format_html('<img src="{}" alt="" height="40">', sighting.thumbnail_url())
+
+    @admin.display(description="verdict", ordering="verdict__kind")
+    def said(self, sighting: Sighting) -> str:
+        return sighting.review
+
+
+@admin.register(Verdict)
+class VerdictAdmin(Facts):
+    list_display = ["created_at", "user", "kind", "label", "media", "start_s", "carried_from"]
+    list_filter = ["kind", "label", "user"]
+    search_fields = ["label", "media__name", "user__username"]
+    list_select_related = ["user", "media", "carried_from"]
+    date_hierarchy = "created_at"
+
+
+@admin.register(Model)
+class ModelAdmin(Facts):
+    list_display = ["name", "runtime", "is_active", "label_count", "ms_per_image", "licence", "sha256", "created_at"]
+    list_filter = ["runtime", "is_active"]
+    search_fields = ["name", "sha256"]
+    actions = ["activate"]
+
+    def has_activate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("detection.change_model")
+
+    @admin.display(description="labels")
+    def label_count(self, model: Model) -> int:
+        return len(model.labels)
+
+    @admin.action(description="Make it the active model", permissions=["activate"])
+    def activate(self, request: HttpRequest, rows: QuerySet[Model]) -> None:
+        model = rows.first()
+        if len(rows) != 1 or model is None:
+            self.message_user(request, "Choose one model: exactly one is active.", messages.ERROR)
+            return
+        model.activate()
+        self.message_user(request, f"“{model}” is active: new analyses use it.")

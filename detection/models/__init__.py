@@ -1,0 +1,26 @@
+"""The records. One noun a file; every change of state is a verb on its row."""
+
+from detection.models.analysis import Analysis
+from detection.models.camera import Camera
+from detection.models.capture import Capture
+from detection.models.chunk import Chunk
+from detection.models.media import Media
+from detection.models.model import Model
+from detection.models.proxy import Proxy
+from detection.models.sighting import Sighting
+from detection.models.verdict import Verdict
+from detection.models.work import LeaseLost, Work
+
+__all__ = [
+    "Analysis",
+    "Camera",
+    "Capture",
+    "Chunk",
+    "LeaseLost",
+    "Media",
+    "Model",
+    "Proxy",
+    "Sighting",
+    "Verdict",
+    "Work",
+]

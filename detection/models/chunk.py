@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from django.db import models, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from detection.models.analysis import Analysis
+from detection.models.work import LeaseLost, Work
+from detection.vision.types import DetectStats, Span
+
+
+class Chunk(Work):
+    """A stretch of a clip, the unit a worker claims and repeats; an image is one chunk."""
+
+    analysis = models.ForeignKey(Analysis, models.CASCADE, related_name="chunks", editable=False)
+    number = models.PositiveIntegerField(editable=False)
+    start_s = models.FloatField(editable=False)
+    end_s = models.FloatField(editable=False)
+    frames = models.PositiveIntegerField(editable=False)
+    frames_read = models.PositiveIntegerField(default=0, editable=False)
+    frames_sampled = models.PositiveIntegerField(default=0, editable=False)
+    frames_inferred = models.PositiveIntegerField(default=0, editable=False)
+    decode_s = models.FloatField(default=0, editable=False)
+    infer_s = models.FloatField(default=0, editable=False)
+    detections = models.BinaryField(default=b"", editable=False)  # as vision.pack writes them
+
+    class Meta:
+        ordering = ["analysis", "number"]
+        constraints = [models.UniqueConstraint(fields=["analysis", "number"], name="one_chunk_a_number")]
+        indexes = [
+            models.Index(
+                fields=["state", "lease_until"], condition=Q(state__in=["queued", "running"]), name="chunk_open"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.analysis}, chunk {self.number}"
+
+    @classmethod
+    def free(cls) -> Q:
+        """As for all work, and only while its analysis is running: not after a cancel or a failure."""
+        return super().free() & Q(analysis__state=Analysis.State.RUNNING)
+
+    @property
+    def span(self) -> Span:
+        return Span(self.number, self.start_s, self.end_s, self.frames)
+
+    @classmethod
+    def plan(cls, analysis: Analysis, spans: Sequence[Span]) -> list[Chunk]:
+        """The chunk rows of an analysis, not yet saved."""
+        return [
+            cls(analysis=analysis, number=s.number, start_s=s.start_s, end_s=s.end_s, frames=s.frames) for s in spans
+        ]
+
+    def renew(self, **progress: object) -> None:
+        """As for all work; also lost when the analysis was cancelled or has failed."""
+        super().renew(**progress)
+        if not Analysis.objects.filter(pk=self.analysis_id, state=Analysis.State.RUNNING).exists():
+            raise LeaseLost(f"analysis {self.analysis_id} is over")
+
+    def finish(self, detections: bytes, stats: DetectStats) -> bool:
+        """Stores what was found, replacing what an earlier attempt may have stored.
+
+        Answers whether this was the last chunk of its analysis: whoever finishes the last one starts the finish. The
+        question is asked after this row is committed, so that of two last chunks at least one sees the other.
+        """
+        stored = self.mine().update(
+            state=self.State.DONE,
+            finished_at=Now(),
+            lease=None,
+            lease_until=None,
+            error="",
+            error_kind="",
+            error_detail="",
+            detections=detections,
+            frames_read=stats.frames_read,
+            frames_sampled=stats.frames_sampled,
+            frames_inferred=stats.frames_inferred,
+            decode_s=stats.decode_s,
+            infer_s=stats.infer_s,
+        )
+        if not stored:
+            raise LeaseLost(f"chunk {self.pk} is no longer ours")
+        return not Chunk.objects.filter(analysis=self.analysis_id).exclude(state=self.State.DONE).exists()
+
+    def fail(self, kind: str, message: str, detail: str = "") -> bool:
+        """The chunk cannot be done; its analysis fails with it."""
+        with transaction.atomic():
+            failed = super().fail(kind, message, detail)
+            if failed:
+                self.analysis.fail_with_chunk(self, kind, message, detail)
+        return failed

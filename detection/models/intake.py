@@ -1,0 +1,79 @@
+"""The way in for every file: probed, stored, and its analysis queued."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.core.files.base import File
+from django.db import transaction
+
+from detection.models.analysis import Analysis
+from detection.models.media import Media
+from detection.models.model import Model
+from detection.models.proxy import Proxy
+from detection.vision.probe import probe_isolated
+from detection.vision.types import Limits, MediaInfo
+
+SLOWEST_READ_BYTES_S = 20_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What came of a file. ``analysis`` and ``proxy`` are to be sent once the transaction is committed."""
+
+    media: Media
+    is_new: bool
+    analysis: Analysis | None = None
+    proxy: Proxy | None = None
+
+
+def limits() -> Limits:
+    """What a media may be at most, from the settings."""
+    return Limits(
+        pixels=settings.MEDIA_MAX_PIXELS,
+        duration_s=settings.MEDIA_MAX_DURATION_S,
+        frames=settings.MEDIA_MAX_FRAMES,
+        bytes=settings.MEDIA_MAX_BYTES,
+    )
+
+
+def probe_with_preview(path: Path) -> tuple[MediaInfo, bytes]:
+    """What is in a file, and a small JPEG of it, found out in a child process. Raises MediaError."""
+    with tempfile.TemporaryDirectory(prefix="nightjar-probe-") as folder:
+        preview = Path(folder) / "preview.jpg"
+        # A probe reads the whole file once, to know how long it really is.
+        timeout_s = 60 + path.stat().st_size / SLOWEST_READ_BYTES_S
+        info = probe_isolated(path, limits(), preview, timeout_s)
+        return info, preview.read_bytes()
+
+
+def take_in(
+    content: File,
+    path: Path,
+    sha256: str,
+    name: str,
+    *,
+    user: User | None = None,
+    model: Model | None = None,
+    is_example: bool = False,
+) -> Intake:
+    """Takes a file in: ``content`` is what lies at ``path``, whose bytes have this hash.
+
+    The same bytes again lead to the media that is there. Raises MediaError, with nothing stored, for what is not an
+    image or a clip that can be analysed.
+    """
+    known = Media.known(sha256)
+    if known is not None:
+        return Intake(known, is_new=False)
+    info, preview = probe_with_preview(path)
+    with transaction.atomic():
+        stored = Media.store(content, sha256, info, name=name, preview=preview, user=user, is_example=is_example)
+        if not stored.is_new:
+            return Intake(stored.media, is_new=False)
+        analysis = Analysis.request(stored.media, model=model, user=user)
+        proxy = None if info.browser_plays else Proxy.objects.create(media=stored.media)
+    return Intake(stored.media, is_new=True, analysis=analysis, proxy=proxy)

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from detection.models.media import Media
+from detection.models.work import LeaseLost, Work
+
+
+class Proxy(Work):
+    """An H.264 copy of a clip whose codec browsers cannot play, for the review page only."""
+
+    media = models.OneToOneField(Media, models.CASCADE, related_name="proxy", editable=False)
+    file = models.FileField(max_length=200, blank=True, editable=False)
+
+    class Meta:
+        verbose_name_plural = "proxies"
+
+    def __str__(self) -> str:
+        return f"Proxy of {self.media}"
+
+    def file_name(self) -> str:
+        return f"{self.media.sha256[:2]}/{self.media.sha256}/proxy.mp4"
+
+    def finish(self, name: str) -> None:
+        done = self.mine().update(
+            state=self.State.DONE, finished_at=Now(), lease=None, lease_until=None, file=name, error="", error_detail=""
+        )
+        if not done:
+            raise LeaseLost(f"proxy {self.pk} is no longer ours")

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+from django.urls import reverse
+
+from detection.models import Analysis, Camera, Capture, Media, Model, Proxy
+from tests.cast import NOON, a_done_analysis, a_media, a_model, a_running_analysis, a_user
+
+pytestmark = pytest.mark.django_db
+NAMES = ["camera", "capture", "media", "analysis", "chunk", "proxy", "sighting", "verdict", "model"]
+
+
+@pytest.fixture(autouse=True)
+def sent(monkeypatch):
+    messages = []
+    monkeypatch.setattr("workers.tasks.send_analysis", lambda analysis: messages.append(analysis.pk) or True)
+    return messages
+
+
+@pytest.fixture
+def everything():
+    analysis = a_done_analysis()
+    analysis.sightings.get().judge("confirmed", None)
+    camera = Camera.objects.create(name="Gate")
+    Capture.objects.create(camera=camera, planned_at=NOON, media=analysis.media)
+    Proxy.objects.create(media=analysis.media)
+    return analysis
+
+
+@pytest.fixture
+def admin(client):
+    client.force_login(User.objects.create_superuser("admin", password="only for tests"))
+    return client
+
+
+@pytest.fixture
+def operator(client):
+    user = a_user("operator")
+    user.is_staff = True
+    user.save()
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_record_has_its_list_its_search_and_its_page(admin, everything, name):
+    url = reverse(f"admin:detection_{name}_changelist")
+    page = admin.get(url)
+    assert page.status_code == 200
+    assert admin.get(url, {"q": "yard"}).status_code == 200
+    row = page.context["cl"].queryset.first()
+    assert row is not None
+    assert admin.get(reverse(f"admin:detection_{name}_change", args=[row.pk])).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["capture", "chunk", "analysis", "proxy", "sighting", "verdict", "model"])
+def test_facts_cannot_be_typed_in_or_changed(admin, everything, name):
+    assert admin.get(reverse(f"admin:detection_{name}_add")).status_code == 403
+    page = admin.get(reverse(f"admin:detection_{name}_changelist"))
+    row = page.context["cl"].queryset.first()
+    assert admin.post(reverse(f"admin:detection_{name}_change", args=[row.pk]), {}).status_code == 403
+    assert admin.post(reverse(f"admin:detection_{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
+
+
+def act(client, name, action, *rows):
+    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(reverse(f"admin:detection_{name}_changelist"), data, follow=True)
+
+
+def test_cancel_and_retry_say_how_many(operator, sent, django_capture_on_commit_callbacks):
+    running, done = a_running_analysis(), a_done_analysis(a_media(b"another"))
+    page = act(operator, "analysis", "cancel", running, done)
+    assert "1 cancelled. 1 left as they were: over already." in page.content.decode()
+    running.refresh_from_db()
+    assert running.state == "cancelled"
+    with django_capture_on_commit_callbacks(execute=True):
+        page = act(operator, "analysis", "retry", running, done)
+    assert "1 opened again." in page.content.decode()
+    running.refresh_from_db()
+    assert running.state == "running"
+    assert sent == [running.pk]
+
+
+def test_analyse_again_uses_the_active_model(operator, sent, django_capture_on_commit_callbacks):
+    media = a_media()
+    a_model().activate()
+    with django_capture_on_commit_callbacks(execute=True):
+        act(operator, "media", "analyse_again", media)
+    analysis = Analysis.objects.get()
+    assert (analysis.model.name, analysis.requested_by.username) == ("cars", "the operator")
+    assert sent == [analysis.pk]
+    with django_capture_on_commit_callbacks(execute=True):
+        act(operator, "analysis", "again", analysis)
+    assert Analysis.objects.count() == 2
+
+
+def test_a_model_is_made_active(operator):
+    model = a_model()
+    page = act(operator, "model", "activate", model)
+    assert "is active" in page.content.decode()
+    assert Model.active() == model
+    page = act(operator, "model", "activate", *Model.objects.all())
+    assert "Choose one model" in page.content.decode()
+
+
+def test_media_are_removed_with_their_files(operator):
+    media = a_media()
+    act(operator, "media", "remove", media)
+    assert not Media.objects.exists()
+
+
+def test_a_viewer_of_the_admin_has_no_actions(client):
+    user = a_user("viewer")
+    user.is_staff = True
+    user.save()
+    client.force_login(user)
+    running = a_running_analysis()
+    act(client, "analysis", "cancel", running)
+    act(client, "media", "remove", running.media)
+    running.refresh_from_db()
+    assert running.state == "running"
+
+
+def test_the_time_a_media_was_taken_can_be_set(operator):
+    media = a_done_analysis().media
+    data = {"name": "gate.mp4", "captured_at_0": "2026-03-01", "captured_at_1": "12:00:00", "camera": ""}
+    assert operator.post(reverse("admin:detection_media_change", args=[media.pk]), data).status_code == 302
+    media.refresh_from_db()
+    assert (media.name, media.captured_at, media.captured_at_source, media.at) == ("gate.mp4", NOON, "person", NOON)

@@ -1,0 +1,105 @@
+"""Claims, leases and attempts: the row is the truth."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from detection.models import Analysis, Chunk, LeaseLost
+from detection.vision.types import DetectStats
+from tests.cast import SPANS, a_media, a_running_analysis
+
+pytestmark = pytest.mark.django_db
+
+
+def let_the_lease_run_out(row):
+    type(row).objects.filter(pk=row.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+
+
+def test_of_two_workers_one_gets_the_row():
+    analysis = Analysis.request(a_media())
+    first, second = Analysis.claim(analysis.pk, "one"), Analysis.claim(analysis.pk, "two")
+    assert first.worker == "one"
+    assert second is None
+
+
+def test_a_row_that_is_gone_is_nobodys():
+    assert Analysis.claim(12345, "one") is None
+
+
+def test_a_claim_counts_the_attempt_and_keeps_the_first_start():
+    chunk = a_running_analysis().chunks.first()
+    first = Chunk.claim(chunk.pk, "one")
+    let_the_lease_run_out(first)
+    second = Chunk.claim(chunk.pk, "two")
+    assert (first.attempts, second.attempts) == (1, 2)
+    assert first.started_at == second.started_at
+
+
+def test_a_lease_that_ran_out_frees_the_row_and_its_old_holder_can_store_nothing():
+    chunk = a_running_analysis().chunks.first()
+    slow = Chunk.claim(chunk.pk, "slow")
+    let_the_lease_run_out(slow)
+    quick = Chunk.claim(chunk.pk, "quick")
+    with pytest.raises(LeaseLost):
+        slow.renew()
+    with pytest.raises(LeaseLost):
+        slow.finish(b"wrong", DetectStats())
+    assert slow.fail("late", "Too late.") is False
+    quick.finish(b"right", DetectStats())
+    chunk.refresh_from_db()
+    assert bytes(chunk.detections) == b"right"
+    assert chunk.state == "done"
+
+
+def test_a_renewed_lease_keeps_the_row_and_notes_progress():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    let_the_lease_run_out(chunk)
+    chunk.renew(frames_read=40)
+    assert Chunk.claim(chunk.pk, "two") is None
+    chunk.refresh_from_db()
+    assert chunk.frames_read == 40
+
+
+def test_attempts_are_bounded(settings):
+    settings.MAX_ATTEMPTS = 3
+    pk = a_running_analysis().chunks.first().pk
+    for _ in range(3):
+        let_the_lease_run_out(Chunk.claim(pk, "dies"))
+    assert Chunk.claim(pk, "dies") is None
+
+
+def test_work_handed_back_is_free_again_with_its_attempt_counted():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    chunk.hand_back("The camera is away.", delay_s=4)
+    again = Chunk.claim(chunk.pk, "two")
+    assert again.attempts == 2
+    assert again.error == "The camera is away."
+
+
+def test_chunks_of_a_cancelled_analysis_are_not_to_be_had_and_their_workers_stop():
+    analysis = a_running_analysis()
+    working, waiting = analysis.chunks.all()
+    working = Chunk.claim(working.pk, "one")
+    assert analysis.cancel() is True
+    assert Chunk.claim(waiting.pk, "two") is None
+    with pytest.raises(LeaseLost):
+        working.renew()
+
+
+def test_planning_twice_leaves_one_set_of_chunks():
+    analysis = Analysis.request(a_media())
+    first = Analysis.claim(analysis.pk, "one")
+    let_the_lease_run_out(first)
+    second = Analysis.claim(analysis.pk, "two")
+    second.planned(SPANS)
+    with pytest.raises(LeaseLost):
+        first.planned(SPANS)
+    assert [chunk.number for chunk in analysis.chunks.all()] == [0, 1]
+
+
+def test_only_the_last_chunk_in_says_so():
+    one, two = a_running_analysis().chunks.all()
+    one, two = Chunk.claim(one.pk, "a"), Chunk.claim(two.pk, "b")
+    assert one.finish(b"", DetectStats()) is False
+    assert two.finish(b"", DetectStats()) is True
