@@ -1,0 +1,227 @@
+"""The whole road with real processes: upload, queue, worker, sightings, review; on the embedded defaults and on the
+real things. Nothing is faked, nothing is called directly: what happens here is what a person's browser does."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+import requests
+
+from detection.vision.draw import draw_scene, write_clip
+from tests.conftest import ROOT
+from tests.processes import MARK, kill_marked, marked, wait_for
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Browser:
+    """A person with a browser that runs no JavaScript."""
+
+    address: str
+    http: requests.Session
+
+    def get(self, path: str) -> requests.Response:
+        answer = self.http.get(self.address + path, timeout=30)
+        assert answer.status_code < 500, answer.text[:2000]
+        return answer
+
+    def submit(self, path: str, data: dict[str, str], **more: object) -> requests.Response:
+        """Posts a form as the browser would, with the token the page's cookie holds."""
+        token = self.http.cookies.get("csrftoken", "")
+        form = {"csrfmiddlewaretoken": token, **data}
+        answer = self.http.post(
+            self.address + path, data=form, headers={"Referer": self.address + path}, timeout=120, **more
+        )
+        assert answer.status_code < 500, answer.text[:2000]
+        return answer
+
+    def sign_in(self, password: str) -> None:
+        self.get("/login/")
+        assert "Sign out" in self.submit("/login/", {"username": "admin", "password": password}).text
+
+
+@dataclass
+class System:
+    """An installation of its own, running."""
+
+    launcher: subprocess.Popen[bytes]
+    log: Path
+    mark: str
+    browser: Browser
+    environment: dict[str, str]
+
+    def processes(self, words: str) -> list[int]:
+        return [pid for pid, command in marked(self.mark).items() if words in command]
+
+
+def start(environment: dict[str, str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+    """Prepares and starts an installation; answers its launcher and the administrator's password."""
+    prepared = subprocess.run(
+        [sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
+    password = re.search(r"password\s+(\S+)", prepared.stdout)
+    with log.open("wb") as output:
+        launcher = subprocess.Popen(
+            [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    return launcher, password[1] if password else ""
+
+
+@pytest.fixture
+def system(tmp_path, installation) -> Iterator[Callable[..., System]]:
+    started: list[System] = []
+
+    def begin(**settings: str) -> System:
+        mark = uuid4().hex
+        environment = installation(WEIGHTS_URL="http://127.0.0.1:9", **{MARK: mark}, **settings)
+        launcher, password = start(environment, tmp_path / "up.log")
+        address = f"http://127.0.0.1:{environment['PORT']}"
+        system = System(launcher, tmp_path / "up.log", mark, Browser(address, requests.Session()), environment)
+        started.append(system)
+        wait_for("the first page", lambda: answers(address), limit_s=90)
+        system.browser.sign_in(password)
+        return system
+
+    yield begin
+    for system in started:
+        system.launcher.send_signal(signal.SIGTERM)
+        try:
+            system.launcher.wait(timeout=40)
+        finally:
+            kill_marked(system.mark)
+
+
+def answers(address: str) -> bool:
+    try:
+        return requests.get(address + "/login/", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("clips") / "morning.mp4"
+    write_clip(path, draw_scene(11, width=480, height=270, seconds=12, fps=10, parked=False), fps=10)
+    return path
+
+
+@pytest.fixture
+def postgres(postgres_url) -> Iterator[str]:
+    """A new database on the real server."""
+    name = f"nightjar_story_{uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+    yield postgres_url.rpartition("/")[0] + f"/{name}"
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def upload(browser: Browser, clip: Path, name: str = "morning.mp4") -> str:
+    """Uploads through the plain form; answers the address of the media's page."""
+    browser.get("/upload/")
+    with clip.open("rb") as file:
+        page = browser.submit("/upload/", {}, files=[("files", (name, file, "video/mp4"))])
+    assert page.status_code in (200, 201)
+    found = re.search(rf'href="(/media/\d+/)"[^>]*>[^<]*{re.escape(name)}', page.text) or re.search(
+        r'href="(/media/\d+/)"', page.text
+    )
+    assert found, page.text
+    return found[1]
+
+
+def until_analysed(browser: Browser, page: str, limit_s: float = 90) -> str:
+    """Reloads the page until its analysis is over; answers the page."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        text = browser.get(page).text
+        if 'data-state="done"' in text:
+            return text
+        assert 'data-state="failed"' not in text, text
+        time.sleep(0.3)
+    raise AssertionError(f"not analysed within {limit_s} s")
+
+
+def review(browser: Browser, page: str) -> None:
+    """Confirms the first sighting, gives it another label, and takes that back."""
+    verdict = re.search(r'action="(/sightings/\d+/verdict/)"', browser.get(page).text)
+    assert verdict
+    browser.submit(verdict[1], {"kind": "confirmed"})
+    assert "confirmed" in browser.get("/sightings/?verdict=confirmed").text.lower()
+    browser.submit(verdict[1], {"kind": "relabelled", "label": "badger"})
+    assert "badger" in browser.get("/sightings/?label=badger").text
+    browser.submit(verdict[1].replace("verdict", "undo"), {})
+    assert "/media/" not in _results(browser.get("/sightings/?label=badger").text)
+
+
+def _results(page: str) -> str:
+    return page.partition("<main")[2]
+
+
+def nothing_ugly_in(system: System) -> None:
+    log = system.log.read_text()
+    assert "Traceback" not in log
+    assert system.environment["SECRET_KEY"] not in log
+    assert system.environment["FLOWER_PASSWORD"] not in log
+
+
+def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
+    """On the embedded defaults, with the worker killed in between and everything restarted after."""
+    ours = system()
+    browser = ours.browser
+    assert "Example" in browser.get("/").text
+    page = upload(browser, clip)
+    until_analysed(browser, page)
+    review(browser, page)
+    # The same bytes again lead to what is there.
+    assert upload(browser, clip, "again.mp4") == page
+
+    # kill -9 of everything that analyses: what is queued is analysed all the same.
+    other = clip.parent / "evening.mp4"
+    write_clip(other, draw_scene(12, width=480, height=270, seconds=12, fps=10, parked=False), fps=10)
+    for pid in ours.processes("-Q analyse"):
+        os.kill(pid, signal.SIGKILL)
+    until_analysed(browser, upload(browser, other, "evening.mp4"))
+    nothing_ugly_in(ours)
+
+    # Ctrl-C ends it all within seconds; a second start keeps everything.
+    began = time.monotonic()
+    ours.launcher.send_signal(signal.SIGINT)
+    ours.launcher.wait(timeout=30)
+    assert time.monotonic() - began < 20
+    wait_for("no process left", lambda: not marked(ours.mark), limit_s=10)
+    with ours.log.open("ab") as output:
+        ours.launcher = subprocess.Popen(
+            [sys.executable, "manage.py", "up"], cwd=ROOT, env=ours.environment, stdout=output, stderr=output
+        )
+    wait_for("the first page again", lambda: answers(browser.address), limit_s=60)
+    assert 'data-state="done"' in browser.get(page).text
+
+
+def test_the_same_on_postgresql_redis_and_s3(system, clip, postgres, redis_url, s3_url):
+    ours = system(DATABASE_URL=postgres, BROKER_URL=redis_url, STORAGE_URL=s3_url)
+    page = upload(ours.browser, clip)
+    until_analysed(ours.browser, page)
+    review(ours.browser, page)
+    assert not ours.processes("broker.sock")
+    nothing_ugly_in(ours)
+
+
+def test_the_same_on_postgresql_and_rabbitmq(system, clip, postgres, rabbitmq_url):
+    ours = system(DATABASE_URL=postgres, BROKER_URL=rabbitmq_url)
+    page = upload(ours.browser, clip)
+    until_analysed(ours.browser, page)
+    review(ours.browser, page)
+    nothing_ugly_in(ours)

@@ -1,0 +1,212 @@
+"""One worker's steps on real clips, and how each kind of failure ends on the row."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import OperationalError
+
+from detection.models import Analysis, Chunk, Media, Proxy
+from detection.models.intake import take_in
+from detection.vision import pipeline
+from detection.vision.draw import draw_scene, write_clip
+from detection.vision.types import DetectorError, MediaError
+from tests.cast import a_media, a_running_analysis
+from workers import steps
+from workers.again import TryAgain
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _no_renewals(settings):
+    """A renewal is another connection, which does not see this test's transaction."""
+    settings.RENEW_S = 3600
+
+
+@pytest.fixture(scope="session")
+def yard_clip(tmp_path_factory):
+    path = tmp_path_factory.mktemp("clips") / "yard.mp4"
+    write_clip(path, draw_scene(3, width=320, height=180, seconds=6, fps=10, parked=False), fps=10)
+    return path
+
+
+def take(path, name="yard.mp4"):
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return take_in(File(file, name=name), path, digest, name)
+
+
+def test_a_clip_goes_all_the_way_to_its_sightings(yard_clip):
+    taken = take(yard_clip)
+    steps.run_here(taken.analysis)
+    analysis = Analysis.objects.get()
+    assert (analysis.state, analysis.error) == ("done", "")
+    assert analysis.is_current
+    assert analysis.frames_read == 60
+    assert analysis.frames_sampled == 30
+    sightings = list(analysis.sightings.all())
+    assert sightings
+    assert {sighting.label for sighting in sightings} == {"motion"}
+    for sighting in sightings:
+        assert default_storage.open(sighting.thumbnail).read(2) == b"\xff\xd8"
+        assert all(0 <= x1 < x2 <= 320 and 0 <= y1 < y2 <= 180 for _, x1, y1, x2, y2, _ in sighting.path)
+
+
+def test_every_message_twice_stores_nothing_twice(yard_clip):
+    taken = take(yard_clip)
+    chunks = steps.plan(taken.analysis.pk)
+    assert steps.plan(taken.analysis.pk) == []
+    done = [steps.detect(pk) for pk in chunks + chunks]
+    assert [pk for pk in done if pk] == [taken.analysis.pk]
+    assert steps.finish(taken.analysis.pk) is True
+    count = taken.analysis.sightings.count()
+    assert steps.finish(taken.analysis.pk) is False
+    assert taken.analysis.sightings.count() == count > 0
+    assert Chunk.objects.count() == len(chunks)
+
+
+def test_messages_for_rows_that_are_gone_end_quietly():
+    assert steps.plan(999) == []
+    assert steps.detect(999) is None
+    assert steps.finish(999) is False
+    assert steps.proxy(999) is False
+
+
+def test_motion_says_that_it_cannot_look_at_one_picture(tmp_path):
+    from PIL import Image
+
+    path = tmp_path / "gate.jpg"
+    Image.new("RGB", (64, 48), (90, 120, 60)).save(path)
+    taken = take(path, "gate.jpg")
+    steps.run_here(taken.analysis)
+    analysis = Analysis.objects.get()
+    assert analysis.state == "failed"
+    assert "manage.py models add" in analysis.error
+
+
+def test_a_clip_that_cannot_be_read_fails_at_once_with_its_sentence(monkeypatch):
+    def broken(*_args, **_kwargs):
+        raise MediaError("unreadable", "The clip breaks off after 3 s.")
+
+    monkeypatch.setattr(pipeline, "detect", broken)
+    analysis = a_running_analysis()
+    assert steps.detect(analysis.chunks.first().pk) is None
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error) == ("failed", "The clip breaks off after 3 s.")
+    assert "MediaError" in analysis.error_detail
+
+
+def test_what_may_pass_is_tried_again_later_and_later_and_then_fails(monkeypatch, settings):
+    settings.MAX_ATTEMPTS = 3
+
+    def busy(*_args, **_kwargs):
+        raise DetectorError("The GPU is out of memory.", permanent=False)
+
+    monkeypatch.setattr(pipeline, "detect", busy)
+    analysis = a_running_analysis()
+    chunk = analysis.chunks.first()
+    delays = []
+    for _ in range(2):
+        with pytest.raises(TryAgain) as again:
+            steps.detect(chunk.pk)
+        delays.append(again.value.delay_s)
+    assert delays == sorted(set(delays))
+    assert steps.detect(chunk.pk) is None
+    chunk.refresh_from_db()
+    analysis.refresh_from_db()
+    assert (chunk.attempts, chunk.state, analysis.state) == (3, "failed", "failed")
+    assert analysis.error == "The GPU is out of memory."
+
+
+def test_a_lost_file_is_said_to_be_lost(settings):
+    settings.MAX_ATTEMPTS = 1
+    media = a_media()
+    default_storage.delete(media.file.name)
+    analysis = a_running_analysis(media)
+    steps.detect(analysis.chunks.first().pk)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_kind) == ("failed", "storage")
+
+
+def test_a_database_that_fails_leaves_the_row_to_its_lease(monkeypatch):
+    def gone(*_args, **_kwargs):
+        raise OperationalError("server closed the connection")
+
+    analysis = a_running_analysis()
+    chunk = analysis.chunks.first()
+    monkeypatch.setattr(pipeline, "detect", gone)
+    with pytest.raises(TryAgain):
+        steps.detect(chunk.pk)
+    chunk.refresh_from_db()
+    assert chunk.state == "running"
+
+
+def test_a_cancelled_analysis_stops_in_the_middle_of_a_chunk(monkeypatch):
+    analysis = a_running_analysis()
+
+    def long_work(*_args, on_progress, **_kwargs):
+        analysis.cancel()
+        on_progress(10)
+        raise AssertionError("went on after the cancel")
+
+    # What the renewing thread does within a second, done here at once.
+    monkeypatch.setattr(steps.Keeper, "check", lambda keeper, **progress: keeper._work.renew(**progress))
+    monkeypatch.setattr(pipeline, "detect", long_work)
+    assert steps.detect(analysis.chunks.first().pk) is None
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error) == ("cancelled", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "memory"),
+        (OSError(28, "No space left on device"), "storage"),
+        (ZeroDivisionError("secret detail"), "unexpected"),
+    ],
+)
+def test_every_error_has_a_kind_and_a_sentence_without_its_technical_tail(error, kind):
+    failure = steps.explain(error)
+    assert failure.kind == kind
+    assert "secret detail" not in failure.message
+    assert failure.message.endswith(".")
+
+
+def test_a_clip_that_browsers_cannot_play_gets_a_copy(tmp_path):
+    import av
+
+    path = tmp_path / "old.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 180, "yuv420p"
+        for image, _ in draw_scene(3, width=320, height=180, seconds=2, fps=10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    taken = take(path, "old.avi")
+    assert taken.proxy is not None
+    assert steps.proxy(taken.proxy.pk) is True
+    assert steps.proxy(taken.proxy.pk) is False
+    row = Proxy.objects.get()
+    assert row.state == "done"
+    with av.open(row.file.path) as made:
+        assert made.streams.video[0].codec_context.name == "h264"
+
+
+def test_the_same_file_again_is_not_analysed_again(yard_clip):
+    first, second = take(yard_clip), take(yard_clip, "copy.mp4")
+    assert (first.is_new, second.is_new) == (True, False)
+    assert second.media == first.media
+    assert second.analysis is None
+    assert Analysis.objects.count() == 1
+
+
+def test_what_is_no_media_leaves_nothing(tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("just words")
+    with pytest.raises(MediaError):
+        take(path, "notes.mp4")
+    assert Media.objects.count() == Analysis.objects.count() == 0

@@ -1,0 +1,137 @@
+"""What the sweep sends again, and what it leaves alone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from kombu.exceptions import OperationalError
+
+from detection.models import Analysis, Chunk, Proxy
+from tests.cast import a_media, a_running_analysis, do_chunks
+from workers import sweep, tasks
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def queues(monkeypatch):
+    """The length of every queue, as the broker would tell it."""
+    lengths: dict[str, int] = {}
+    monkeypatch.setattr(sweep, "queue_length", lambda queue: lengths.get(queue, 0))
+    return lengths
+
+
+def due() -> list[tuple[str, int]]:
+    return [(found.task, found.pk) for found in sweep.due_work()]
+
+
+def ago(seconds: float):
+    return timezone.now() - timedelta(seconds=seconds)
+
+
+def test_an_analysis_that_was_never_sent_is_sent():
+    analysis = Analysis.request(a_media())
+    assert due() == [("analyse", analysis.pk)]
+
+
+def test_one_sent_just_now_is_left_alone_and_one_sent_long_ago_is_sent_again():
+    analysis = Analysis.request(a_media())
+    Analysis.mark_sent([analysis.pk])
+    assert due() == []
+    Analysis.objects.update(sent_at=ago(60))
+    assert due() == [("analyse", analysis.pk)]
+
+
+def test_while_the_queue_is_long_queued_work_is_not_doubled(queues):
+    Analysis.request(a_media())
+    Analysis.objects.update(sent_at=ago(60))
+    queues["analyse"] = 1000
+    assert due() == []
+
+
+def test_a_lost_lease_is_sent_again_even_while_the_queue_is_long(queues):
+    queues["analyse"] = 1000
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "dies")
+    Chunk.objects.update(sent_at=ago(60))
+    Chunk.objects.filter(pk=chunk.pk).update(lease_until=ago(1))
+    assert due() == [("chunk", chunk.pk)]
+
+
+def test_work_under_a_lease_is_left_alone():
+    analysis = a_running_analysis()
+    for chunk in analysis.chunks.all():
+        Chunk.claim(chunk.pk, "busy")
+    assert due() == []
+
+
+def test_an_analysis_whose_chunks_are_all_done_is_finished():
+    analysis = a_running_analysis()
+    do_chunks(analysis)
+    assert due() == [("finish", analysis.pk)]
+
+
+def test_a_finish_whose_worker_died_is_sent_again():
+    analysis = a_running_analysis()
+    do_chunks(analysis)
+    Analysis.claim_finish(analysis.pk, "dies")
+    assert due() == []
+    Analysis.objects.update(lease_until=ago(1))
+    assert due() == [("finish", analysis.pk)]
+
+
+def test_a_copy_for_browsers_is_sent_again_too():
+    proxy = Proxy.objects.create(media=a_media())
+    assert due() == [("proxy", proxy.pk)]
+
+
+def test_chunks_of_a_cancelled_analysis_are_not_sent():
+    a_running_analysis().cancel()
+    assert due() == []
+
+
+def test_what_killed_its_worker_every_time_is_failed_and_not_sent(settings):
+    settings.MAX_ATTEMPTS = 3
+    analysis = a_running_analysis()
+    poison, harmless = analysis.chunks.all()
+    for _ in range(3):
+        Chunk.claim(poison.pk, "dies")
+        Chunk.objects.filter(pk=poison.pk).update(lease_until=ago(1))
+    assert due() == []
+    analysis.refresh_from_db()
+    poison.refresh_from_db()
+    assert (analysis.state, analysis.error_kind) == ("failed", "worker_lost")
+    assert "3 times" in analysis.error
+    assert poison.state == "failed"
+    assert Chunk.claim(harmless.pk, "one") is None
+
+
+def test_a_retry_waits_for_its_time():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    Chunk.objects.exclude(pk=chunk.pk).update(sent_at=timezone.now())
+    chunk.hand_back("Busy.", delay_s=30)
+    assert due() == []
+
+
+def test_the_sweep_sends_what_is_due_and_notes_it(monkeypatch):
+    analysis = Analysis.request(a_media())
+    sent = []
+    monkeypatch.setattr(tasks.analyse, "apply_async", lambda args: sent.append(args))
+    tasks.sweep()
+    tasks.sweep()
+    assert sent == [(analysis.pk,)]
+
+
+def test_a_sweep_without_a_broker_ends_quietly_and_the_next_one_sends(monkeypatch):
+    analysis = Analysis.request(a_media())
+
+    def away(args):
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(tasks.analyse, "apply_async", away)
+    tasks.sweep()
+    analysis.refresh_from_db()
+    assert analysis.sent_at is None
+    assert tasks.send_analysis(analysis) is False
+    assert due() == [("analyse", analysis.pk)]

@@ -1,0 +1,180 @@
+"""What a worker does with one row: claim, call the vision code, record.
+
+Every function takes a primary key and ends quietly where there is nothing to claim, so that a message may come twice,
+late, or for a row that is gone. The outcome of a failure is written in one place, ``outcome``.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from django.core.files.base import File
+from django.core.files.storage import default_storage
+from django.db import Error as DatabaseFault
+
+from detection.models import Analysis, Chunk, LeaseLost, Media, Model, Proxy, Work
+from detection.storage import put
+from detection.vision import pipeline
+from detection.vision.detector import Detector, load_detector
+from detection.vision.frames import plan_spans
+from detection.vision.pack import pack, unpack
+from detection.vision.proxy import make_proxy
+from detection.vision.types import DetectorError, MediaError, MediaKind, Params, Span
+from workers.again import TryAgain
+from workers.lease import Keeper, worker_name
+
+log = logging.getLogger(__name__)
+W = TypeVar("W", bound=Work)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as its row keeps it."""
+
+    kind: str
+    message: str
+    permanent: bool
+
+
+def plan(pk: int) -> list[int]:
+    """Cuts an analysis into chunks; answers the keys of the chunks to do."""
+    analysis = Analysis.claim(pk, worker_name())
+    if analysis is None:
+        return []
+    with working_on(analysis):
+        media = analysis.media
+        if kind_of(media) == "image":
+            spans = [Span(0, 0.0, 0.0, 1)]
+        else:
+            spans = plan_spans(media.local_path(), analysis.parameters.chunk_s)
+        return [chunk.pk for chunk in analysis.planned(spans)]
+    return []
+
+
+def detect(pk: int) -> int | None:
+    """Looks at one chunk; answers the analysis' key where this was its last chunk."""
+    chunk = Chunk.claim(pk, worker_name())
+    if chunk is None:
+        return None
+    with working_on(chunk) as keeper:
+        analysis = chunk.analysis
+        media = analysis.media
+        frames, stats = pipeline.detect(
+            media.local_path(),
+            kind_of(media),
+            chunk.span,
+            detector_of(analysis.model, analysis.parameters),
+            analysis.parameters,
+            on_progress=lambda frames_read: keeper.check(frames_read=frames_read),
+        )
+        return chunk.analysis_id if chunk.finish(pack(frames), stats) else None
+    return None
+
+
+def finish(pk: int) -> bool:
+    """Tracks over all chunks in order and stores the sightings; answers whether this call did it."""
+    analysis = Analysis.claim_finish(pk, worker_name())
+    if analysis is None:
+        return False
+    with working_on(analysis) as keeper:
+        began = time.perf_counter()
+        media = analysis.media
+        chunks = analysis.chunks.order_by("number").values_list("detections", flat=True)
+        frames = [frame for packed in chunks.iterator() for frame in unpack(bytes(packed))]
+        tracks = pipeline.track(kind_of(media), frames, analysis.parameters)
+        thumbnails = {}
+        for index, jpeg in pipeline.thumbnails(media.local_path(), kind_of(media), tracks):
+            keeper.check()
+            name = f"{media.sha256[:2]}/{media.sha256}/sightings/{analysis.pk}-{index + 1}.jpg"
+            thumbnails[index + 1] = put(name, jpeg)
+        analysis.finish(tracks, thumbnails, time.perf_counter() - began)
+        return True
+    return False
+
+
+def proxy(pk: int) -> bool:
+    """Makes the H.264 copy of a clip that browsers cannot play; answers whether this call did it."""
+    row = Proxy.claim(pk, worker_name())
+    if row is None:
+        return False
+    with working_on(row) as keeper, tempfile.TemporaryDirectory(prefix="nightjar-proxy-") as folder:
+        target = Path(folder) / "proxy.mp4"
+        make_proxy(row.media.local_path(), target, on_progress=lambda _frames: keeper.check())
+        with target.open("rb") as file:
+            row.finish(default_storage.save(row.file_name(), File(file)))
+        return True
+    return False
+
+
+def run_here(analysis: Analysis) -> None:
+    """All steps of an analysis in this process, for a command that has no broker."""
+    for pk in plan(analysis.pk):
+        detect(pk)
+    finish(analysis.pk)
+
+
+@contextmanager
+def working_on(row: W) -> Iterator[Keeper]:
+    """Keeps the row's lease and records how the work failed, if it does. Raises TryAgain for what may pass."""
+    try:
+        with Keeper(row) as keeper:
+            yield keeper
+    except LeaseLost as lost:
+        log.info("dropped: %s", lost)
+    except DatabaseFault:
+        # The row cannot be written; its lease runs out and the sweep sends it again.
+        log.exception("the database failed while working on %s %s", row._meta.verbose_name, row.pk)
+        raise TryAgain(delay_s=10) from None
+    except Exception as error:
+        failure = explain(error)
+        detail = traceback.format_exc()
+        name = f"{row._meta.verbose_name} {row.pk}, attempt {row.attempts}"
+        if failure.permanent or not row.has_attempts_left:
+            log.error("%s failed: %s", name, failure.message, exc_info=not failure.permanent)
+            row.fail(failure.kind, failure.message, detail)
+        else:
+            delay_s = 2.0**row.attempts
+            log.warning("%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=True)
+            row.hand_back(failure.message, detail, delay_s=delay_s)
+            raise TryAgain(delay_s) from None
+
+
+def explain(error: Exception) -> Failure:
+    """An error as a kind, a sentence for the user, and whether trying again is of no use."""
+    match error:
+        case MediaError():
+            return Failure(error.kind, str(error), permanent=True)
+        case DetectorError():
+            return Failure("detector", str(error), permanent=error.permanent)
+        case FileNotFoundError():
+            return Failure("storage", "The stored file is not there: look into the storage, then retry.", False)
+        case MemoryError():
+            return Failure("memory", "The worker ran out of memory: give it more, then retry.", permanent=False)
+        case OSError():
+            return Failure("storage", "The storage could not be read or written: see the log, then retry.", False)
+        case _:
+            return Failure("unexpected", "Something unexpected went wrong: the log has the rest.", False)
+
+
+def kind_of(media: Media) -> MediaKind:
+    """The media's kind in the vision code's words."""
+    return "image" if media.kind == Media.Kind.IMAGE else "clip"
+
+
+def detector_of(model: Model, params: Params) -> Detector:
+    """The model's detector, loaded once a process."""
+    return _loaded(model.runtime, model.local_weights(), params)
+
+
+@lru_cache(maxsize=2)
+def _loaded(runtime: str, weights: Path | None, params: Params) -> Detector:
+    return load_detector(runtime, weights, params)

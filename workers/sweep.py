@@ -1,0 +1,82 @@
+"""What the sweep finds: work that no worker has and no message will bring."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from celery import current_app
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from detection.models import Analysis, Chunk, Proxy, Work
+
+log = logging.getLogger(__name__)
+
+RESEND_AFTER = timedelta(seconds=10)
+WINDOW = 50  # with this many messages in a queue, its workers have enough to do
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A row whose task is to be sent."""
+
+    task: str
+    rows: type[Work]
+    pk: int
+
+
+def due_work() -> Iterator[Due]:
+    """The rows to send again, the oldest first; gives up on those that used up their attempts.
+
+    A queued row may well have its message waiting in the queue. So queued rows are sent again only while their queue is
+    short: with the queue lost, all of them come back, and with a long queue, none is doubled.
+    """
+    give_up()
+    analyses = Analysis.objects.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+    yield from _due("finish", Analysis, analyses.filter(Analysis.ready_to_finish()))
+    for task, rows, queue in (("chunk", Chunk, "analyse"), ("analyse", Analysis, "analyse"), ("proxy", Proxy, "bulk")):
+        yield from _due(task, rows, _unclaimed(rows, queue_is_short=queue_length(queue) < WINDOW))
+
+
+def _unclaimed(rows: type[Work], *, queue_is_short: bool) -> object:
+    free = rows._default_manager.filter(rows.free(), attempts__lt=settings.MAX_ATTEMPTS)
+    waited = free.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+    return waited if queue_is_short else waited.filter(state=Work.State.RUNNING)
+
+
+def _due(task: str, rows: type[Work], found: object) -> Iterator[Due]:
+    for pk in found.order_by("pk").values_list("pk", flat=True)[: 2 * WINDOW]:  # type: ignore[attr-defined]
+        yield Due(task, rows, pk)
+
+
+def give_up() -> int:
+    """Fails the rows whose worker was lost with the last attempt, so that what kills workers cannot do so for ever."""
+    lost = 0
+    for rows in (Chunk, Analysis, Proxy):
+        exhausted = Q(state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=settings.MAX_ATTEMPTS)
+        for row in rows._default_manager.filter(exhausted):
+            log.error("%s %s lost its worker %s times; given up", rows._meta.verbose_name, row.pk, row.attempts)
+            row.fail(
+                "worker_lost",
+                f"Its worker process was lost {row.attempts} times over it; it is not tried again by itself.",
+            )
+            lost += 1
+    return lost
+
+
+def queue_length(queue: str) -> int:
+    """How many messages wait in a queue; 0 where it does not exist yet."""
+    with current_app.connection_for_write() as connection:
+        try:
+            with connection.channel() as channel:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+        except connection.channel_errors:
+            return 0
+        except OperationalError:
+            log.warning("the broker did not tell the length of queue %s", queue)
+            return WINDOW
