@@ -62,6 +62,7 @@ INSTALLED_APPS = [
 # whose it is.
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "detection.views.middleware.ContentSecurityPolicy",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -71,7 +72,6 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "detection.views.middleware.ContentSecurityPolicy",
 ]
 
 ROOT_URLCONF = "project.urls"
@@ -126,7 +126,7 @@ STATIC_ROOT = DATA_DIR / "static"
 STORAGE_URL = env.str("STORAGE_URL", default=f"file://{DATA_DIR / 'media'}")
 STORAGES = {
     "default": storage.from_url(STORAGE_URL),
-    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+    "staticfiles": {"BACKEND": "project.static.HashedStaticFilesStorage"},
 }
 
 # Uploads stream to a file in this folder and never whole through memory.

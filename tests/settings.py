@@ -25,8 +25,9 @@ if "TEST_DATABASE_URL" in os.environ:  # to run all tests against another databa
     os.environ["DATABASE_URL"] = os.environ["TEST_DATABASE_URL"]
 
 from project.settings import *  # noqa: E402, F403
-from project.settings import STORAGES  # noqa: E402
+from project.settings import STATIC_ROOT, STORAGES  # noqa: E402
 
 # Collected and hashed names exist only after `collectstatic`.
 STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)  # WhiteNoise warns at every request where it is missing
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -22,6 +22,15 @@ class Proxy(Work):
     def file_name(self) -> str:
         return f"{self.media.sha256[:2]}/{self.media.sha256}/proxy.mp4"
 
+    def retry(self) -> bool:
+        """Opens a failed one again; answers whether it did."""
+        rows = Proxy.objects.filter(pk=self.pk, state=self.State.FAILED)
+        return bool(
+            rows.update(
+                state=self.State.QUEUED, attempts=0, sent_at=None, finished_at=None, error="", error_detail="", error_kind=""
+            )
+        )
+
     def finish(self, name: str) -> None:
         done = self.mine().update(
             state=self.State.DONE, finished_at=Now(), lease=None, lease_until=None, file=name, error="", error_detail=""

@@ -49,7 +49,7 @@ class Browser:
 
     def sign_in(self, password: str) -> None:
         self.get("/login/")
-        assert "Sign out" in self.submit("/login/", {"username": "admin", "password": password}).text
+        assert "Log out" in self.submit("/login/", {"username": "admin", "password": password}).text
 
 
 @dataclass
@@ -147,16 +147,16 @@ def until_analysed(browser: Browser, page: str, limit_s: float = 90) -> str:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         text = browser.get(page).text
-        if 'data-state="done"' in text:
+        if re.search(r"\d+ sightings?, \d+ to review", text):
             return text
-        assert 'data-state="failed"' not in text, text
+        assert "progress is-failed" not in text, text
         time.sleep(0.3)
     raise AssertionError(f"not analysed within {limit_s} s")
 
 
 def review(browser: Browser, page: str) -> None:
     """Confirms the first sighting, gives it another label, and takes that back."""
-    verdict = re.search(r'action="(/sightings/\d+/verdict/)"', browser.get(page).text)
+    verdict = re.search(r'action="(/sightings/\d+/verdict)"', browser.get(page).text)
     assert verdict
     browser.submit(verdict[1], {"kind": "confirmed"})
     assert "confirmed" in browser.get("/sightings/?verdict=confirmed").text.lower()
@@ -207,7 +207,7 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
             [sys.executable, "manage.py", "up"], cwd=ROOT, env=ours.environment, stdout=output, stderr=output
         )
     wait_for("the first page again", lambda: answers(browser.address), limit_s=60)
-    assert 'data-state="done"' in browser.get(page).text
+    until_analysed(browser, page, limit_s=1)
 
 
 def test_the_same_on_postgresql_redis_and_s3(system, clip, postgres, redis_url, s3_url):

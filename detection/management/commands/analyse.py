@@ -53,6 +53,8 @@ class Command(BaseCommand):
                 self.stdout.write(json.dumps(result))
             else:
                 self._tell(path, result)
+        if detector.needs_motion and not options["json"]:
+            self.stderr.write("Only motion was looked for. Add a model with labels: manage.py models add PATH|NAME")
         if failed:
             sys.exit(1)
 

@@ -1,0 +1,71 @@
+"""Watching an analysis, and what a person may do with it."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from django.contrib import messages
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from detection.models import Analysis
+from detection.views.access import require, visible_or_404
+from detection.views.errors import wants_part
+from detection.views.sending import send
+
+
+@require_safe
+def analysis_progress(request: HttpRequest, pk: int) -> HttpResponse:
+    """The strip that says how far it is; asked for again and again while it runs.
+
+    Once it is over the page reloads and is the result; with ?keep=1, where the page shows an earlier result already,
+    it offers the new one instead of pulling away what someone is looking at.
+    """
+    analysis = visible_or_404(request, Analysis, pk, "media", "model")
+    keep = request.GET.get("keep") == "1"
+    response = render(request, "detection/_progress.html", {"analysis": analysis, "keep": keep})
+    if analysis.is_over and wants_part(request) and not keep:
+        response["HX-Refresh"] = "true"
+    return response
+
+
+@require_POST
+def analysis_retry(request: HttpRequest, pk: int) -> HttpResponse:
+    analysis = _to_run(request, pk)
+    if analysis.retry():
+        analysis.refresh_from_db()
+        messages.success(request, send(analysis) or "The analysis is tried again.")
+    else:
+        messages.warning(request, "There is nothing to retry: this analysis neither failed nor was cancelled.")
+    return redirect(analysis.media)
+
+
+@require_POST
+def analysis_cancel(request: HttpRequest, pk: int) -> HttpResponse:
+    analysis = _to_run(request, pk)
+    if analysis.cancel():
+        messages.success(request, "The analysis is cancelled.")
+    else:
+        messages.warning(request, "There is nothing to cancel: this analysis was over before.")
+    return redirect(analysis.media)
+
+
+@require_POST
+def analysis_again(request: HttpRequest, pk: int) -> HttpResponse:
+    """A further analysis of the same media, with the model that is active now."""
+    media = _to_run(request, pk).media
+    open_states = [Analysis.State.QUEUED, Analysis.State.RUNNING]
+    if Analysis.objects.filter(media=media, state__in=open_states).exists():
+        messages.warning(request, "An analysis of this media is under way already. Wait for it, or cancel it first.")
+    else:
+        analysis = Analysis.request(media, user=cast(User, request.user))
+        messages.success(request, send(analysis) or f"A new analysis with {analysis.model} is on its way.")
+    return redirect(media)
+
+
+def _to_run(request: HttpRequest, pk: int) -> Analysis:
+    analysis = visible_or_404(request, Analysis, pk, "media")
+    require(request, "detection.run_analysis")
+    return analysis

@@ -1,0 +1,30 @@
+"""What every page needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from detection.models import Model
+
+
+def site(request: HttpRequest) -> dict[str, Any]:
+    """The version, and whether the active model is the one that needs no weights, as every page then says."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {"site_version": settings.CODE_VERSION}
+    return {
+        "site_version": settings.CODE_VERSION,
+        "model_notice": SimpleLazyObject(_model_notice),
+    }
+
+
+def _model_notice() -> str:
+    """``motion``, ``none``, or nothing to say."""
+    model = Model.objects.filter(is_active=True).first()
+    if model is None:
+        return "none"
+    return "motion" if model.is_motion else ""

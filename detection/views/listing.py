@@ -1,0 +1,52 @@
+"""What the lists share: a page of rows with what is said about each, in a fixed number of queries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.http import HttpRequest
+
+from detection.models import Analysis, Media, Sighting
+from detection.views.access import visible
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A media as the lists show it."""
+
+    media: Media
+    analysis: Analysis | None  # its latest
+    sightings: int
+    to_review: int
+
+
+def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
+    """The page of ?page=, or the nearest there is."""
+    return Paginator(rows, size).get_page(request.GET.get("page"))
+
+
+def entries(request: HttpRequest, rows: list[Media]) -> list[Entry]:
+    """Each media with its latest analysis and its current sightings: three queries for all."""
+    latest = Analysis.objects.filter(media=OuterRef("pk")).order_by("-requested_at", "-pk").values("pk")[:1]
+    pks = Media.objects.filter(pk__in=[media.pk for media in rows]).annotate(latest=Subquery(latest))
+    analyses = {a.media_id: a for a in visible(request, Analysis).filter(pk__in=pks.values("latest"))}
+    counts = review_counts(visible(request, Sighting).filter(Sighting.current(), media__in=rows))
+    return [Entry(m, analyses.get(m.pk), *counts.get(m.pk, (0, 0))) for m in rows]
+
+
+def review_counts(sightings: QuerySet[Sighting]) -> dict[int, tuple[int, int]]:
+    """By media: how many of these sightings it has, and how many of them nobody has judged."""
+    rows = sightings.values("media").annotate(all=Count("pk"), todo=Count("pk", filter=Q(verdict=None)))
+    return {row["media"]: (row["all"], row["todo"]) for row in rows.order_by()}
+
+
+def labels_in_use(request: HttpRequest) -> list[str]:
+    """The labels that current sightings carry, for the filter to offer."""
+    rows = visible(request, Sighting).filter(Sighting.current())
+    return list(rows.order_by("shown_label").values_list("shown_label", flat=True).distinct()[:200])
+
+
+def any_open(found: list[Entry]) -> bool:
+    return any(entry.analysis is not None and not entry.analysis.is_over for entry in found)

@@ -1,0 +1,92 @@
+"""Upload: many files in one form, or one a request from the page's script; the same outcomes either way."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
+
+from detection.models import Media
+from detection.models.intake import limits, take_in
+from detection.views.access import require
+from detection.views.errors import wants_json
+from detection.views.sending import send
+from detection.views.upload_handler import DISK_FULL, FULL, NOT_KEPT, IncomingFile
+from detection.vision.types import MediaError
+
+log = logging.getLogger(__name__)
+
+NO_FILE = "No file came in. Choose at least one; if you did, the upload was cut off on the way: try again."
+STATUS_OF_REFUSAL = {"too_large": 413, "disk_full": 507, "not_kept": 500}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one file: ``accepted``, ``known`` (the same bytes are here) or ``refused``."""
+
+    name: str
+    word: str
+    message: str
+    media: Media | None = None
+    kind: str = ""  # of the refusal
+
+    def as_json(self) -> dict[str, Any]:
+        answer = {"name": self.name, "outcome": self.word, "message": self.message}
+        if self.media:
+            answer |= {"url": self.media.get_absolute_url(), "media": str(self.media.pk)}
+        return answer
+
+
+@require_http_methods(["GET", "POST"])
+def upload(request: HttpRequest) -> HttpResponse:
+    require(request, "detection.add_media")
+    if request.method == "GET":
+        return render(request, "detection/upload.html", _limits())
+    outcomes = [_take(cast(IncomingFile, file), cast(User, request.user)) for file in request.FILES.getlist("files")]
+    status = _status(outcomes)
+    if wants_json(request):
+        answer: dict[str, Any] = {"files": [outcome.as_json() for outcome in outcomes]}
+        return JsonResponse(answer if outcomes else {"error": NO_FILE}, status=status)
+    context = {"outcomes": outcomes, "no_file": "" if outcomes else NO_FILE}
+    return render(request, "detection/upload.html", _limits() | context, status=status)
+
+
+def _take(file: IncomingFile, user: User) -> Outcome:
+    name = file.name or ""
+    if file.refusal:
+        return Outcome(name, "refused", file.refusal, kind=file.refusal_kind)
+    try:
+        intake = take_in(file, Path(file.temporary_file_path()), file.sha256, name, user=user)
+    except MediaError as error:
+        return Outcome(name, "refused", str(error), kind=error.kind)
+    except (OSError, RuntimeError) as error:
+        # A fault of ours with this file; the other files of the form are still to be taken in.
+        log.exception("%s could not be taken in", file.sha256)
+        is_full = isinstance(error, OSError) and error.errno in FULL
+        return Outcome(name, "refused", DISK_FULL if is_full else NOT_KEPT, kind="disk_full" if is_full else "not_kept")
+    finally:
+        file.close()
+    if not intake.is_new:
+        return Outcome(name, "known", "The same file is already here.", intake.media)
+    return Outcome(name, "accepted", send(intake.analysis, intake.proxy) or "Accepted.", intake.media)
+
+
+def _status(outcomes: list[Outcome]) -> int:
+    """201 where something new came in, 200 where all that is good was here before, else the first refusal's."""
+    words = {outcome.word for outcome in outcomes}
+    if "accepted" in words:
+        return 201
+    if "known" in words:
+        return 200
+    return STATUS_OF_REFUSAL.get(outcomes[0].kind, 422) if outcomes else 422
+
+
+def _limits() -> dict[str, Any]:
+    return {"limits": limits(), "max_files": settings.DATA_UPLOAD_MAX_NUMBER_FILES}

@@ -1,0 +1,107 @@
+"""Every address, for everybody: who may see it, and who is told why not."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.files.storage import default_storage
+from django.urls import get_resolver
+
+from detection.models import Proxy, Sighting
+from tests.cast import a_done_analysis, a_media
+from tests.views.conftest import Queue, Visit
+
+PEOPLE = ("anonymous", "", "viewer", "reviewer", "operator")
+LOGIN, NO, GONE, OK, ON, BAD = "login", 403, 404, 200, "on", 422
+
+# method, path, and what anonymous, no group, viewer, reviewer and operator get
+TABLE = [
+    ("get", "/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/upload/", (LOGIN, NO, NO, NO, OK)),
+    ("post", "/upload/", (LOGIN, NO, NO, NO, BAD)),
+    ("get", "/media/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/media/{media}/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/media/{media}/file", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/media/{media}/preview", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/media/{media}/proxy", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/media/{media}/proxy/state", (LOGIN, NO, OK, OK, OK)),
+    ("post", "/media/{media}/proxy/retry", (LOGIN, NO, NO, NO, ON)),
+    ("get", "/media/{media}/remove", (LOGIN, NO, NO, NO, OK)),
+    ("post", "/media/{media}/remove", (LOGIN, NO, NO, NO, ON)),
+    ("get", "/media/999/", (LOGIN, NO, GONE, GONE, GONE)),
+    ("get", "/media/999/file", (LOGIN, NO, GONE, GONE, GONE)),
+    ("get", "/sightings/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/sightings/{sighting}/thumbnail", (LOGIN, NO, OK, OK, OK)),
+    ("post", "/sightings/{sighting}/verdict", (LOGIN, NO, NO, ON, ON)),
+    ("post", "/sightings/{sighting}/undo", (LOGIN, NO, NO, ON, ON)),
+    ("post", "/sightings/999/verdict", (LOGIN, NO, GONE, GONE, GONE)),
+    ("get", "/analyses/{analysis}/progress", (LOGIN, NO, OK, OK, OK)),
+    ("post", "/analyses/{analysis}/retry", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/analyses/{analysis}/cancel", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/analyses/{analysis}/again", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/analyses/999/again", (LOGIN, NO, GONE, GONE, GONE)),
+    ("post", "/example/remove", (LOGIN, NO, NO, NO, ON)),
+]
+CASES = [
+    pytest.param(method, path, group, wanted, id=f"{method} {path} by {group or 'no group'}")
+    for method, path, all_wanted in TABLE
+    for group, wanted in zip(PEOPLE, all_wanted, strict=True)
+]
+
+
+@pytest.mark.parametrize(("method", "path", "group", "wanted"), CASES)
+def test_everybody_gets_what_they_may_have(
+    visit: Visit, queue: Queue, method: str, path: str, group: str, wanted: int | str
+) -> None:
+    media = a_media()
+    analysis = a_done_analysis(media)
+    sighting = analysis.sightings.get()
+    Sighting.objects.update(thumbnail=default_storage.save("thumb.jpg", ContentFile(b"jpeg")))
+    Proxy.objects.create(media=media, state="done", file=default_storage.save("proxy.mp4", ContentFile(b"mp4")))
+    place = path.format(media=media.pk, analysis=analysis.pk, sighting=sighting.pk)
+    answer = getattr(visit(group), method)(place)
+    if wanted == LOGIN:
+        assert answer.status_code == 302
+        assert answer["Location"].startswith("/login/?next=")
+    elif wanted == ON:
+        assert answer.status_code == 302
+        assert not answer["Location"].startswith("/login/")
+    else:
+        assert answer.status_code == wanted
+    if wanted == NO:
+        assert "Ask an administrator" in answer.text
+
+
+def test_the_table_has_every_address() -> None:
+    ours = next(p for p in get_resolver().url_patterns if getattr(p, "urlconf_name", None) and "detection" in str(p))
+    patterns = {str(pattern.pattern) for pattern in ours.url_patterns}
+    assert len(patterns) > 15
+    table = {
+        path.lstrip("/").format(media="<int:pk>", analysis="<int:pk>", sighting="<int:pk>") for _, path, _ in TABLE
+    }
+    assert patterns <= table
+
+
+@pytest.mark.parametrize(
+    "path", ["/analyses/1/retry", "/analyses/1/cancel", "/analyses/1/again", "/sightings/1/verdict", "/example/remove"]
+)
+def test_what_changes_something_is_never_a_get(visit: Visit, path: str) -> None:
+    assert visit("operator").get(path).status_code == 405
+
+
+def test_the_media_themselves_change_only_by_post(visit: Visit) -> None:
+    media = a_media()
+    visit("operator").get(f"/media/{media.pk}/remove")
+    media.refresh_from_db()
+
+
+def test_without_a_group_the_first_page_says_to_ask_for_one(visit: Visit) -> None:
+    answer = visit("").get("/")
+    assert answer.status_code == 403
+    assert "belongs to no group yet" in answer.text
+
+
+def test_a_script_is_told_no_as_json(visit: Visit) -> None:
+    answer = visit("viewer").post("/upload/", headers={"accept": "application/json"})
+    assert answer.status_code == 403
+    assert "may not upload" in answer.json()["error"]
