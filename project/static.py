@@ -4,6 +4,12 @@ from whitenoise.storage import CompressedManifestStaticFilesStorage
 
 
 class HashedStaticFilesStorage(CompressedManifestStaticFilesStorage):
-    """WhiteNoise's storage, which also renames what the ES modules import from each other."""
+    """WhiteNoise's storage, which also renames what our ES modules import from each other.
 
-    support_js_module_import_aggregation = True
+    Django's own switch for this does so in every JavaScript file, and stumbles over those of other packages.
+    """
+
+    patterns = (
+        *CompressedManifestStaticFilesStorage.patterns,
+        ("nightjar/*.js", ((r"""(?P<matched>from\s+["'](?P<url>\./[^"']+)["'])""", 'from "%(url)s"'),)),
+    )

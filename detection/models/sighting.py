@@ -108,7 +108,7 @@ class Sighting(models.Model):
     def undo(self, user: User | None) -> bool:
         """Withdraws the verdict in force and brings back the one before it; answers whether there was one."""
         with transaction.atomic():
-            sighting = Sighting.objects.select_for_update().select_related("verdict__before").get(pk=self.pk)
+            sighting = Sighting.objects.select_for_update().get(pk=self.pk)
             verdict = sighting.verdict
             if verdict is None:
                 return False

@@ -102,6 +102,7 @@ def system(tmp_path, installation) -> Iterator[Callable[..., System]]:
             system.launcher.wait(timeout=40)
         finally:
             kill_marked(system.mark)
+            print(system.log.read_text())  # shown where the test failed
 
 
 def answers(address: str) -> bool:
@@ -147,7 +148,7 @@ def until_analysed(browser: Browser, page: str, limit_s: float = 90) -> str:
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         text = browser.get(page).text
-        if re.search(r"\d+ sightings?, \d+ to review", text):
+        if re.search(r"\d+ sightings?, <span id=\"to-review\">\d+", text):
             return text
         assert "progress is-failed" not in text, text
         time.sleep(0.3)
