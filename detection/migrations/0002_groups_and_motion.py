@@ -29,9 +29,7 @@ def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
     permission = apps.get_model("auth", "Permission")
     for name, codenames in GROUPS.items():
         group, _ = apps.get_model("auth", "Group").objects.get_or_create(name=name)
-        group.permissions.add(
-            *permission.objects.filter(content_type__app_label="detection", codename__in=codenames)
-        )
+        group.permissions.add(*permission.objects.filter(content_type__app_label="detection", codename__in=codenames))
     apps.get_model("detection", "Model").objects.get_or_create(
         name="motion",
         defaults={

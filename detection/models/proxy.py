@@ -27,7 +27,13 @@ class Proxy(Work):
         rows = Proxy.objects.filter(pk=self.pk, state=self.State.FAILED)
         return bool(
             rows.update(
-                state=self.State.QUEUED, attempts=0, sent_at=None, finished_at=None, error="", error_detail="", error_kind=""
+                state=self.State.QUEUED,
+                attempts=0,
+                sent_at=None,
+                finished_at=None,
+                error="",
+                error_detail="",
+                error_kind="",
             )
         )
 

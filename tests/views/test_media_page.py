@@ -14,7 +14,7 @@ from detection.models import Analysis, Media, Model, Proxy, Sighting
 from detection.views.tracks import bars, thinned
 from detection.views.wording import clip_time
 from tests.cast import CLIP, IMAGE, a_done_analysis, a_media, a_model, a_running_analysis, a_track
-from tests.views.conftest import Queue
+from tests.views.conftest import Queue, Visit
 
 
 def player(answer: Any) -> dict[str, Any]:
@@ -192,6 +192,21 @@ def test_the_page_reloads_once_the_copy_is_there(viewer: Client) -> None:
     assert f'src="/media/{media.pk}/proxy"' in page(viewer, media).text
     polled = viewer.get(f"/media/{media.pk}/proxy/state", headers={"hx-request": "true"})
     assert polled["HX-Refresh"] == "true"
+
+
+def test_a_copy_that_failed_can_be_tried_again(visit: Visit, queue: Queue) -> None:
+    operator = visit("operator")
+    media = a_media(info=AVI)
+    a_done_analysis(media)
+    proxy = Proxy.objects.create(media=media, state="failed", attempts=3, error="The disk is full.")
+    assert "Try again" in page(operator, media).text
+    answer = operator.post(f"/media/{media.pk}/proxy/retry", follow=True)
+    assert "The copy is tried again." in answer.content.decode()
+    proxy.refresh_from_db()
+    assert (proxy.state, proxy.attempts, queue.proxies) == ("queued", 0, [proxy.pk])
+    answer = operator.post(f"/media/{media.pk}/proxy/retry", follow=True)
+    assert "nothing to try again" in answer.content.decode()
+    assert queue.proxies == [proxy.pk]
 
 
 # The watched strip
