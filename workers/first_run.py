@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 GENERAL_MODEL = "yolo26n"
 EXAMPLE_MODEL = "yard"
 EXAMPLE_NAME = "Example: a yard (drawn).mp4"
-EXAMPLE_SEED = 7
+EXAMPLE_SEED = 21
 
 
 class Out(Protocol):

@@ -15,7 +15,7 @@ from django.utils import timezone
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.visible import VisibleQuerySet
-from detection.models.work import LeaseLost, Work
+from detection.models.work import UNTRIED, LeaseLost, Work
 from detection.vision.types import Params, Span, Track
 
 if TYPE_CHECKING:
@@ -150,19 +150,7 @@ class Analysis(Work):
         with transaction.atomic():
             # The media's row is locked first, so that of two analyses of it exactly one is current in the end.
             Media.objects.select_for_update().get(pk=self.media_id)
-            done = self.mine().update(
-                state=self.State.DONE,
-                finished_at=Now(),
-                lease=None,
-                lease_until=None,
-                error="",
-                error_kind="",
-                error_detail="",
-                finish_s=finish_s,
-                **totals,
-            )
-            if not done:
-                raise LeaseLost(f"analysis {self.pk} is no longer ours")
+            self._end_as_done(finish_s=finish_s, **totals)
             self.sightings.all().delete()
             Sighting.objects.bulk_create(Sighting.from_tracks(self, tracks, thumbnails))
             previous = Analysis.objects.filter(media=self.media_id, is_current=True).exclude(pk=self.pk).first()
@@ -214,17 +202,11 @@ class Analysis(Work):
             opened = rows.update(
                 state=self.State.RUNNING if planned else self.State.QUEUED,
                 step=self.Step.DETECT if planned else self.Step.PLAN,
-                attempts=0,
-                sent_at=None,
-                finished_at=None,
-                error="",
-                error_kind="",
-                error_detail="",
+                **UNTRIED,
             )
             if opened:
-                Chunk.objects.filter(analysis=self).exclude(state=Chunk.State.DONE).update(
-                    state=Chunk.State.QUEUED, attempts=0, lease=None, lease_until=None, sent_at=None, finished_at=None
-                )
+                undone = Chunk.objects.filter(analysis=self).exclude(state=Chunk.State.DONE)
+                undone.update(state=Chunk.State.QUEUED, frames_read=0, **UNTRIED)
         return bool(opened)
 
     # What the pages show

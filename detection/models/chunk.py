@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from django.db import models, transaction
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from detection.models.analysis import Analysis
 from detection.models.work import LeaseLost, Work
@@ -66,14 +65,7 @@ class Chunk(Work):
         Answers whether this was the last chunk of its analysis: whoever finishes the last one starts the finish. The
         question is asked after this row is committed, so that of two last chunks at least one sees the other.
         """
-        stored = self.mine().update(
-            state=self.State.DONE,
-            finished_at=Now(),
-            lease=None,
-            lease_until=None,
-            error="",
-            error_kind="",
-            error_detail="",
+        self._end_as_done(
             detections=detections,
             frames_read=stats.frames_read,
             frames_sampled=stats.frames_sampled,
@@ -81,8 +73,6 @@ class Chunk(Work):
             decode_s=stats.decode_s,
             infer_s=stats.infer_s,
         )
-        if not stored:
-            raise LeaseLost(f"chunk {self.pk} is no longer ours")
         return not Chunk.objects.filter(analysis=self.analysis_id).exclude(state=self.State.DONE).exists()
 
     def fail(self, kind: str, message: str, detail: str = "") -> bool:

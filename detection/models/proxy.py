@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 from django.db import models
-from django.db.models.functions import Now
 
 from detection.models.media import Media
-from detection.models.work import LeaseLost, Work
+from detection.models.work import UNTRIED, Work
 
 
 class Proxy(Work):
@@ -25,21 +24,8 @@ class Proxy(Work):
     def retry(self) -> bool:
         """Opens a failed one again; answers whether it did."""
         rows = Proxy.objects.filter(pk=self.pk, state=self.State.FAILED)
-        return bool(
-            rows.update(
-                state=self.State.QUEUED,
-                attempts=0,
-                sent_at=None,
-                finished_at=None,
-                error="",
-                error_detail="",
-                error_kind="",
-            )
-        )
+        return bool(rows.update(state=self.State.QUEUED, **UNTRIED))
 
     def finish(self, name: str) -> None:
-        done = self.mine().update(
-            state=self.State.DONE, finished_at=Now(), lease=None, lease_until=None, file=name, error="", error_detail=""
-        )
-        if not done:
-            raise LeaseLost(f"proxy {self.pk} is no longer ours")
+        """Names the stored copy. Raises LeaseLost."""
+        self._end_as_done(file=name)

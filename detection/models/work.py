@@ -11,6 +11,9 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
+NO_ERROR = {"error": "", "error_kind": "", "error_detail": ""}
+UNTRIED = {"attempts": 0, "lease": None, "lease_until": None, "sent_at": None, "finished_at": None, **NO_ERROR}
+
 
 class LeaseLost(Exception):
     """The work is no longer this worker's: it was cancelled, removed, or its lease ran out and another has it."""
@@ -78,6 +81,14 @@ class Work(models.Model):
         """Prolongs the lease and notes progress. Raises LeaseLost where the row is no longer this worker's."""
         until = Now() + timedelta(seconds=settings.LEASE_S)
         if not self.mine().update(lease_until=until, **progress):
+            raise LeaseLost(f"{self._meta.verbose_name} {self.pk} is no longer ours")
+
+    def _end_as_done(self, **facts: Any) -> None:
+        """Ends it as done, with these facts. Raises LeaseLost where another worker has it by now."""
+        ended = self.mine().update(
+            state=self.State.DONE, finished_at=Now(), lease=None, lease_until=None, **NO_ERROR, **facts
+        )
+        if not ended:
             raise LeaseLost(f"{self._meta.verbose_name} {self.pk} is no longer ours")
 
     def hand_back(self, error: str, detail: str = "", delay_s: float = 0) -> None:
