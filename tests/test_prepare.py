@@ -98,10 +98,8 @@ def test_the_pages_files_are_collected_again_only_when_one_changed(monkeypatch: 
     (Path(settings.STATIC_ROOT) / ".collected").unlink()
 
 
-def test_a_data_folder_that_cannot_be_written_to_is_a_sentence(
-    tmp_path: Path, settings: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_data_folder_that_cannot_be_written_to_is_a_sentence(tmp_path: Path, settings: Any) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(settings, "DATA_DIR", tmp_path / "file" / "data")
+    settings.DATA_DIR = tmp_path / "file" / "data"
     with pytest.raises(CommandError, match="cannot be written to"):
         run()
