@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.db.models import Model as DjangoModel
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
@@ -82,20 +82,19 @@ class MediaAdmin(RunsAnalyses):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Media]:
         return super().get_queryset(request).annotate(run_count=Count("analyses"))
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        # The stock deletion would leave the files behind; "remove" takes them along.
-        return {name: action for name, action in super().get_actions(request).items() if name != "delete_selected"}
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False  # media come in through the upload page, where they are probed
+
+    def has_delete_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
+        return False  # the stock deletion would leave the files behind; "remove" takes them along
+
+    def has_remove_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("detection.delete_media")
 
     def save_model(self, request: HttpRequest, obj: Media, form: object, change: bool) -> None:
         if "captured_at" in getattr(form, "changed_data", []):
             obj.set_captured_at(obj.captured_at)
         super().save_model(request, obj, form, change)
-
-    def delete_model(self, request: HttpRequest, obj: Media) -> None:
-        obj.remove()
 
     @admin.display(description="size", ordering="width")
     def size(self, media: Media) -> str:
@@ -113,12 +112,17 @@ class MediaAdmin(RunsAnalyses):
             transaction.on_commit(partial(tasks.send_analysis, analysis))
         self.message_user(request, f"{len(rows)} queued for analysis with “{Model.active()}”.")
 
-    @admin.action(description="Remove with everything made from it", permissions=["delete"])
-    def remove(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
+    @admin.action(description="Remove with everything made from it", permissions=["remove"])
+    def remove(self, request: HttpRequest, rows: QuerySet[Media]) -> HttpResponse | None:
+        """Asks first: what is removed cannot be brought back."""
+        if "sure" not in request.POST:
+            context = {**self.admin_site.each_context(request), "media": rows, "title": "Remove media"}
+            return render(request, "admin/remove_media.html", context)
         count = len(rows)
         for media in rows:
             media.remove()
         self.message_user(request, f"{count} removed.")
+        return None
 
 
 CHUNK_FACTS = ["number", "start_s", "end_s", "state", "attempts", "worker", "frames_read", "frames_inferred", "error"]

@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.files import File
 from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage, default_storage
@@ -67,11 +68,30 @@ def local_copy(name: str, folder: Path, storage: Storage = default_storage) -> P
     except NotImplementedError:
         pass  # this storage has no paths: an S3 bucket
     target = folder / name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    if target.exists():
+        target.touch()  # used last counts
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=target.parent, prefix=".part-")
+    try:
         with os.fdopen(handle, "wb") as file, storage.open(name) as source:
             for block in source.chunks():
                 file.write(block)
         Path(part).replace(target)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise
+    _make_room(folder, keep=target)
     return target
+
+
+def _make_room(folder: Path, keep: Path) -> None:
+    """Deletes the copies that were not used for longest, until the rest fits CACHE_MAX_BYTES."""
+    found = [(path.stat().st_mtime, path.stat().st_size, path) for path in folder.rglob("*") if path.is_file()]
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found, key=lambda copy: copy[0]):
+        if total <= settings.CACHE_MAX_BYTES:
+            return
+        if path != keep:
+            path.unlink(missing_ok=True)
+            total -= size

@@ -10,7 +10,7 @@ from pathlib import Path
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from project import __version__, broker, storage
+from project import __version__, broker, storage, version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -129,6 +129,10 @@ STORAGES = {
     "staticfiles": {"BACKEND": "project.static.HashedStaticFilesStorage"},
 }
 
+# Where workers keep copies of what lies in a bucket; the longest unused go first.
+CACHE_DIR = DATA_DIR / "cache"
+CACHE_MAX_BYTES = env.int("CACHE_MAX_BYTES", default=20 * 1024**3)
+
 # Uploads stream to a file in this folder and never whole through memory.
 INCOMING_DIR = storage.incoming_folder(STORAGE_URL, DATA_DIR)
 FILE_UPLOAD_HANDLERS = ["detection.views.upload_handler.HashingUploadHandler"]
@@ -141,13 +145,14 @@ MEDIA_MAX_DURATION_S = env.float("MEDIA_MAX_DURATION_S", default=4 * 3600.0)
 MEDIA_MAX_FRAMES = env.int("MEDIA_MAX_FRAMES", default=2_000_000)
 
 # Analysis.
-CODE_VERSION = __version__
+CODE_VERSION = env.str("CODE_VERSION", default="") or version.described(BASE_DIR, __version__)
 ANALYSE_FPS = env.float("ANALYSE_FPS", default=5.0)
 LEASE_S = env.int("LEASE_S", default=15)
 RENEW_S = env.float("RENEW_S", default=1.0)
 MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", default=3)
 SWEEP_S = env.float("SWEEP_S", default=3.0)
 TASK_TIME_LIMIT_S = env.int("TASK_TIME_LIMIT_S", default=1800)
+PROXY_TIME_LIMIT_S = env.int("PROXY_TIME_LIMIT_S", default=4 * 3600)
 WEIGHTS_URL = env.str("WEIGHTS_URL", default="https://github.com/ultralytics/assets/releases/download/v8.4.0")
 WEIGHTS_TIMEOUT_S = env.float("WEIGHTS_TIMEOUT_S", default=20.0)
 
@@ -168,11 +173,15 @@ CELERY = {
     "worker_soft_shutdown_timeout": 8,
     "worker_hijack_root_logger": False,
     "worker_send_task_events": True,
-    "task_time_limit": TASK_TIME_LIMIT_S,
+    # The soft limit says so on the row; the hard one is for what hangs in native code.
+    "task_soft_time_limit": TASK_TIME_LIMIT_S,
+    "task_time_limit": TASK_TIME_LIMIT_S + 60,
+    "task_annotations": {
+        "workers.tasks.make_proxy": {"soft_time_limit": PROXY_TIME_LIMIT_S, "time_limit": PROXY_TIME_LIMIT_S + 60}
+    },
     "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
     "task_default_queue": "housekeeping",
     "task_routes": {
-        "workers.tasks.grab": {"queue": "grab"},
         "workers.tasks.make_proxy": {"queue": "bulk"},
         "workers.tasks.analyse": {"queue": "analyse"},
         "workers.tasks.analyse_chunk": {"queue": "analyse"},
@@ -222,4 +231,4 @@ if SENTRY_DSN:
 
 # No telemetry and no installing behind the user's back from the libraries that would.
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
-os.environ.setdefault("YOLO_CONFIG_DIR", str(DATA_DIR / "cache"))
+os.environ.setdefault("YOLO_CONFIG_DIR", str(DATA_DIR / "ultralytics"))

@@ -98,3 +98,27 @@ def test_a_real_s3_server_stores_and_gives_back(s3_url, tmp_path):
     bucket.delete("ab/one.bin")
     assert not bucket.exists("ab/one.bin")
     assert local_copy("ab/one.bin", tmp_path, bucket) == copy  # once fetched it is at hand
+
+
+def test_copies_of_a_bucket_make_room_for_each_other(s3_url, tmp_path, settings):
+    settings.CACHE_MAX_BYTES = 2500
+    bucket = storages.create_storage(from_url(s3_url))
+    for name in "abc":
+        bucket.save(f"room/{name}", ContentFile(b"x" * 1000))
+        local_copy(f"room/{name}", tmp_path, bucket)
+        os.utime(tmp_path / "room" / name, (ord(name), ord(name)))
+    assert everything_in(tmp_path) == ["room/b", "room/c"]
+
+
+def test_a_copy_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, s3_url):
+    bucket = storages.create_storage(from_url(s3_url))
+    bucket.save("broken", ContentFile(b"x"))
+
+    def breaks(self, chunk_size=None):
+        yield b"x"
+        raise OSError("connection reset")
+
+    monkeypatch.setattr("django.core.files.base.File.chunks", breaks)
+    with pytest.raises(OSError, match="reset"):
+        local_copy("broken", tmp_path, bucket)
+    assert everything_in(tmp_path) == []

@@ -171,11 +171,13 @@ def test_the_real_procfile_answers_heals_and_ends_within_seconds(
         "web",
         "grab",
         "analyse",
+        "bulk",
         "beat",
         "flower",
     }
-    names = {"web": "gunicorn", "grab": "grab@", "analyse": "analyse@", "beat": " beat", "flower": "flower.sock"}
-    wait_for("both workers", lambda: one.log.read_text().count(" ready.") == 2, 60)
+    names = {"web": "gunicorn", "grab": "grab@", "analyse": "analyse@", "bulk": "bulk@", "beat": " beat"}
+    names["flower"] = "flower.sock"
+    wait_for("the workers", lambda: one.log.read_text().count(" ready.") == 3, 60)
     for name, words in names.items():
         wait_for(name, lambda words=words: one.pids(words))
         before = one.pids(words)

@@ -5,7 +5,6 @@ Both are done once, harmless to repeat, and never keep the system from starting.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 from pathlib import Path
@@ -14,8 +13,8 @@ from typing import Any, Protocol
 from django.core.files.base import File
 
 from detection.models import Analysis, Model
-from detection.models.intake import take_in
-from detection.vision.types import DetectorError, MediaError
+from detection.models.intake import sha256_of, take_in
+from detection.vision.types import DetectorError
 from workers.registry import add_model
 
 log = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ def store_example(out: Out) -> None:
     out.write("Drawing an example clip and analysing it ...")
     try:
         analysis = _draw_and_analyse()
-    except (DetectorError, MediaError, OSError):
+    except Exception:
         log.exception("the example could not be made; everything else works without it")
         out.write("The example could not be made; everything else works without it. The log says why.")
         return
@@ -73,9 +72,10 @@ def _draw_and_analyse() -> Analysis | None:
     with tempfile.TemporaryDirectory(prefix="nightjar-example-") as folder:
         path = Path(folder) / "yard.mp4"
         write_clip(path, draw_scene(EXAMPLE_SEED), fps=10)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         with path.open("rb") as file:
-            taken = take_in(File(file, name=path.name), path, digest, EXAMPLE_NAME, model=model, is_example=True)
+            taken = take_in(
+                File(file, name=path.name), path, sha256_of(path), EXAMPLE_NAME, model=model, is_example=True
+            )
     if taken.analysis is not None:
         run_here(taken.analysis)
     return taken.analysis

@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import Error as DatabaseFault
+from django.db import connection
 
 from detection.models import LeaseLost, Work
 
@@ -60,8 +61,10 @@ class Keeper:
                 except LeaseLost as lost:
                     self._lost = lost
                     return
-                except DatabaseError:
-                    # Away for a moment, perhaps: the work goes on, and its last write decides whether it counts.
+                except DatabaseFault:
+                    # Away for a moment, perhaps: the work goes on, and its last write decides whether it counts. A
+                    # connection that broke stays broken; the next renewal makes a new one.
                     log.warning("could not renew the lease of %s", self._work.pk, exc_info=True)
+                    connection.close()
         finally:
             connection.close()

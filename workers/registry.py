@@ -15,6 +15,7 @@ from detection.vision.detector import load_detector
 from detection.vision.types import DetectorError, Params
 from detection.vision.weights import WeightsInfo
 
+LABEL_MAX_LENGTH = 100  # as the sightings' column
 Say = Callable[[str], object]
 
 
@@ -93,6 +94,10 @@ def _fastest(original: WeightsInfo, work: Path, say: Say) -> Candidate:
 
 
 def _tried(info: WeightsInfo) -> Candidate:
+    if too_long := [label for label in info.labels if len(label) > LABEL_MAX_LENGTH]:
+        raise DetectorError(
+            f"The label “{too_long[0][:40]}…” has more than {LABEL_MAX_LENGTH} letters.", permanent=True
+        )
     path = info.files[0].parent if info.runtime == "openvino" else info.files[0]
     detector = load_detector(info.runtime, path, Params())
     weights.check(detector, info.labels)

@@ -10,16 +10,18 @@ import logging
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
+from celery.exceptions import SoftTimeLimitExceeded
+from django.conf import settings
 from django.core.files.base import File
 from django.core.files.storage import default_storage
-from django.db import Error as DatabaseFault
+from django.db import InterfaceError, OperationalError, connection
 
 from detection.models import Analysis, Chunk, LeaseLost, Media, Model, Proxy, Work
 from detection.storage import put
@@ -76,6 +78,7 @@ def detect(pk: int) -> int | None:
             analysis.parameters,
             on_progress=lambda frames_read: keeper.check(frames_read=frames_read),
         )
+        renew_connection()
         return chunk.analysis_id if chunk.finish(pack(frames), stats) else None
     return None
 
@@ -88,15 +91,18 @@ def finish(pk: int) -> bool:
     with working_on(analysis) as keeper:
         began = time.perf_counter()
         media = analysis.media
-        chunks = analysis.chunks.order_by("number").values_list("detections", flat=True)
-        frames = [frame for packed in chunks.iterator() for frame in unpack(bytes(packed))]
-        tracks = pipeline.track(kind_of(media), frames, analysis.parameters)
-        thumbnails = {}
-        for index, jpeg in pipeline.thumbnails(media.local_path(), kind_of(media), tracks):
-            keeper.check()
-            name = f"{media.sha256[:2]}/{media.sha256}/sightings/{analysis.pk}-{index + 1}.jpg"
-            thumbnails[index + 1] = put(name, jpeg)
-        analysis.finish(tracks, thumbnails, time.perf_counter() - began)
+        chunks = list(analysis.chunks.order_by("number"))
+        frames = [frame for chunk in chunks for frame in unpack(bytes(chunk.detections))]
+        pipeline.require_readable(analysis.frames_planned, sum(chunk.frames_read for chunk in chunks))
+        tracks = pipeline.track(kind_of(media), frames, analysis.parameters, keeper.check)
+        thumbnails: dict[int, str] = {}
+        with nothing_left_of(media.pk, thumbnails.values()):
+            for index, jpeg in pipeline.thumbnails(media.local_path(), kind_of(media), tracks):
+                keeper.check()
+                name = f"{media.folder}/sightings/{analysis.pk}-{index + 1}.jpg"
+                thumbnails[index + 1] = put(name, jpeg)
+            renew_connection()
+            analysis.finish(tracks, thumbnails, time.perf_counter() - began)
         return True
     return False
 
@@ -109,8 +115,11 @@ def proxy(pk: int) -> bool:
     with working_on(row) as keeper, tempfile.TemporaryDirectory(prefix="nightjar-proxy-") as folder:
         target = Path(folder) / "proxy.mp4"
         make_proxy(row.media.local_path(), target, on_progress=lambda _frames: keeper.check())
-        with target.open("rb") as file:
-            row.finish(default_storage.save(row.file_name(), File(file)))
+        names: list[str] = []
+        with target.open("rb") as file, nothing_left_of(row.media_id, names):
+            names.append(default_storage.save(f"{row.media.folder}/proxy.mp4", File(file)))
+            renew_connection()
+            row.finish(names[0])
         return True
     return False
 
@@ -130,12 +139,14 @@ def working_on(row: W) -> Iterator[Keeper]:
             yield keeper
     except LeaseLost as lost:
         log.info("dropped: %s", lost)
-    except DatabaseFault:
+    except (OperationalError, InterfaceError):
         # The row cannot be written; its lease runs out and the sweep sends it again.
         log.exception("the database failed while working on %s %s", row._meta.verbose_name, row.pk)
+        connection.close()
         raise TryAgain(delay_s=10) from None
     except Exception as error:
         failure = explain(error)
+        renew_connection()
         detail = traceback.format_exc()
         name = f"{row._meta.verbose_name} {row.pk}, attempt {row.attempts}"
         if failure.permanent or not row.has_attempts_left:
@@ -148,6 +159,24 @@ def working_on(row: W) -> Iterator[Keeper]:
             raise TryAgain(delay_s) from None
 
 
+@contextmanager
+def nothing_left_of(media_pk: int, names: Collection[str]) -> Iterator[None]:
+    """Where the media was removed while its files were made, they are deleted again: no row will ever name them."""
+    try:
+        yield
+    except LeaseLost:
+        if not Media.objects.filter(pk=media_pk).exists():
+            for name in names:
+                default_storage.delete(name)
+        raise
+
+
+def renew_connection() -> None:
+    """Closes a connection that lay unused while the work went on: the database may have been restarted since."""
+    if not connection.in_atomic_block:
+        connection.close()
+
+
 def explain(error: Exception) -> Failure:
     """An error as a kind, a sentence for the user, and whether trying again is of no use."""
     match error:
@@ -155,6 +184,11 @@ def explain(error: Exception) -> Failure:
             return Failure(error.kind, str(error), permanent=True)
         case DetectorError():
             return Failure("detector", str(error), permanent=error.permanent)
+        case SoftTimeLimitExceeded():
+            minutes = settings.TASK_TIME_LIMIT_S / 60
+            return Failure(
+                "too_long", f"It took longer than {minutes:.0f} minutes: raise TASK_TIME_LIMIT_S, then retry.", True
+            )
         case FileNotFoundError():
             return Failure("storage", "The stored file is not there: look into the storage, then retry.", False)
         case MemoryError():

@@ -57,15 +57,14 @@ def _due(task: str, rows: type[Work], found: object) -> Iterator[Due]:
 def give_up() -> int:
     """Fails the rows whose worker was lost with the last attempt, so that what kills workers cannot do so for ever."""
     lost = 0
+    exhausted = Q(state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=settings.MAX_ATTEMPTS)
     for rows in (Chunk, Analysis, Proxy):
-        exhausted = Q(state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=settings.MAX_ATTEMPTS)
         for row in rows._default_manager.filter(exhausted):
-            log.error("%s %s lost its worker %s times; given up", rows._meta.verbose_name, row.pk, row.attempts)
-            row.fail(
-                "worker_lost",
-                f"Its worker process was lost {row.attempts} times over it; it is not tried again by itself.",
-            )
-            lost += 1
+            why = f"Its worker process was lost {row.attempts} times over it; it is not tried again by itself."
+            # A worker that was only slow may have renewed its lease since the row was read.
+            if row.fail("worker_lost", why, only=exhausted):
+                log.error("%s %s lost its worker %s times; given up", rows._meta.verbose_name, row.pk, row.attempts)
+                lost += 1
     return lost
 
 

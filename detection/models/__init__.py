@@ -7,7 +7,7 @@ from detection.models.chunk import Chunk
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.proxy import Proxy
-from detection.models.sighting import Sighting
+from detection.models.sighting import EarlierResult, Sighting
 from detection.models.verdict import Verdict
 from detection.models.work import LeaseLost, Work
 
@@ -16,6 +16,7 @@ __all__ = [
     "Camera",
     "Capture",
     "Chunk",
+    "EarlierResult",
     "LeaseLost",
     "Media",
     "Model",

@@ -15,7 +15,7 @@ from django.utils import timezone
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.visible import VisibleQuerySet
-from detection.models.work import UNTRIED, LeaseLost, Work
+from detection.models.work import UNTRIED, LeaseLost, Work, error_fields
 from detection.vision.types import Params, Span, Track
 
 if TYPE_CHECKING:
@@ -135,10 +135,12 @@ class Analysis(Work):
     def finish(self, tracks: Sequence[Track], thumbnails: dict[int, str], finish_s: float) -> None:
         """Stores the sightings and makes this the media's current analysis, all in one transaction.
 
-        ``thumbnails`` are the stored names by track number. Raises LeaseLost where another worker has it by now.
+        It becomes the current one unless one that was asked for later is. What people said of the same objects in
+        earlier runs is said of the new sightings again. ``thumbnails`` are the stored names by track number. Raises
+        LeaseLost where another worker has it by now, or the media is gone.
         """
         from detection.models.sighting import Sighting
-        from detection.models.verdict import Verdict
+        from detection.models.verdict import carry_over, earlier_verdicts
 
         totals: dict[str, Any] = self.chunks.aggregate(
             frames_read=Sum("frames_read"),
@@ -147,17 +149,27 @@ class Analysis(Work):
             decode_s=Sum("decode_s"),
             infer_s=Sum("infer_s"),
         )
+        sightings = Sighting.from_tracks(self, tracks, thumbnails)
+        # Looked up before the transaction, which holds SQLite's only lock, and again in it only where somebody judged
+        # in the meantime.
+        said = earlier_verdicts(self, sightings)
         with transaction.atomic():
-            # The media's row is locked first, so that of two analyses of it exactly one is current in the end.
-            Media.objects.select_for_update().get(pk=self.media_id)
+            # The media's row is locked first: of two analyses of it exactly one is current in the end, and a verdict
+            # comes either before this, and is carried over, or after, and is refused.
+            media = Media.objects.select_for_update().filter(pk=self.media_id).first()
+            if media is None:
+                raise LeaseLost(f"the media of analysis {self.pk} is gone")
             self._end_as_done(finish_s=finish_s, **totals)
             self.sightings.all().delete()
-            Sighting.objects.bulk_create(Sighting.from_tracks(self, tracks, thumbnails))
-            previous = Analysis.objects.filter(media=self.media_id, is_current=True).exclude(pk=self.pk).first()
-            Analysis.objects.filter(media=self.media_id).exclude(pk=self.pk).update(is_current=False)
+            for sighting in sightings:
+                sighting.at = media.at + timedelta(seconds=sighting.start_s)
+            Sighting.objects.bulk_create(sightings)
+            others = Analysis.objects.filter(media=media).exclude(pk=self.pk)
+            if others.filter(is_current=True, requested_at__gt=self.requested_at).exists():
+                return
+            others.update(is_current=False)
             Analysis.objects.filter(pk=self.pk).update(is_current=True)
-            if previous is not None:
-                Verdict.carry_over(previous, self)
+            carry_over(said if said.is_up_to_date() else earlier_verdicts(self, sightings))
 
     def hand_back(self, error: str, detail: str = "", delay_s: float = 0) -> None:
         """As for all work; a finish that is handed back waits as one whose chunks are done."""
@@ -168,9 +180,8 @@ class Analysis(Work):
             step=self.Step.DETECT,
             lease=None,
             lease_until=None,
-            error=error[:1000],
-            error_detail=detail,
             sent_at=Now() + timedelta(seconds=delay_s),
+            **error_fields("", error, detail),
         )
 
     def fail_with_chunk(self, chunk: Chunk, kind: str, message: str, detail: str) -> None:
@@ -179,9 +190,7 @@ class Analysis(Work):
             state=self.State.FAILED,
             finished_at=Now(),
             worker=chunk.worker,
-            error_kind=kind,
-            error=message[:1000],
-            error_detail=detail,
+            **error_fields(kind, message, detail),
         )
 
     # What a person may do
@@ -217,6 +226,13 @@ class Analysis(Work):
         if self.started_at is None or self.finished_at is None:
             return None
         return (self.finished_at - self.started_at) / timedelta(seconds=1)
+
+    @property
+    def frames_unreadable(self) -> int:
+        """How many of the clip's frames could not be read, of those there are by its index; 0 while it is not done."""
+        # By rule a few frames are in a clip's index and never shown, where its groups of pictures join.
+        missing = self.frames_planned - self.frames_read
+        return missing if self.state == self.State.DONE and missing > max(2, self.frames_planned // 100) else 0
 
     def progress(self) -> float:
         """The share of its frames that were read, 0 to 1."""

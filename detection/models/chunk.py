@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, Self
 
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from detection.models.analysis import Analysis
 from detection.models.work import LeaseLost, Work
@@ -40,7 +41,15 @@ class Chunk(Work):
     @classmethod
     def free(cls) -> Q:
         """As for all work, and only while its analysis is running: not after a cancel or a failure."""
-        return super().free() & Q(analysis__state=Analysis.State.RUNNING)
+        # Exists and not a join: with a join the UPDATE finds its rows by a subquery, which PostgreSQL does not look at
+        # again after it has waited for another claim's lock. The chunk's own columns must stand in the WHERE itself.
+        running = Analysis.objects.filter(pk=OuterRef("analysis_id"), state=Analysis.State.RUNNING)
+        return super().free() & Q(Exists(running))
+
+    @classmethod
+    def _take(cls, rows: models.QuerySet[Any], worker: str, **changes: Any) -> Self | None:
+        """As for all work; what an earlier attempt had read counts no more."""
+        return super()._take(rows, worker, frames_read=0, **changes)
 
     @property
     def span(self) -> Span:
@@ -75,10 +84,10 @@ class Chunk(Work):
         )
         return not Chunk.objects.filter(analysis=self.analysis_id).exclude(state=self.State.DONE).exists()
 
-    def fail(self, kind: str, message: str, detail: str = "") -> bool:
+    def fail(self, kind: str, message: str, detail: str = "", *, only: Q | None = None) -> bool:
         """The chunk cannot be done; its analysis fails with it."""
         with transaction.atomic():
-            failed = super().fail(kind, message, detail)
+            failed = super().fail(kind, message, detail, only=only)
             if failed:
                 self.analysis.fail_with_chunk(self, kind, message, detail)
         return failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,10 +46,21 @@ def probe_with_preview(path: Path) -> tuple[MediaInfo, bytes]:
     """What is in a file, and a small JPEG of it, found out in a child process. Raises MediaError."""
     with tempfile.TemporaryDirectory(prefix="nightjar-probe-") as folder:
         preview = Path(folder) / "preview.jpg"
-        # A probe reads the whole file once, to know how long it really is.
-        timeout_s = 60 + path.stat().st_size / SLOWEST_READ_BYTES_S
-        info = probe_isolated(path, limits(), preview, timeout_s)
+        info = probe_file(path, preview)
         return info, preview.read_bytes()
+
+
+def probe_file(path: Path, preview: Path | None = None) -> MediaInfo:
+    """What is in a file, within the settings' limits, found out in a child process. Raises MediaError."""
+    # A probe reads the whole file once, to know how long it really is.
+    timeout_s = 60 + path.stat().st_size / SLOWEST_READ_BYTES_S
+    return probe_isolated(path, limits(), preview, timeout_s)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex, which is what a media is known by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def take_in(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from django.conf import settings
@@ -96,14 +98,13 @@ class Media(models.Model):
         camera: Camera | None = None,
         is_example: bool = False,
     ) -> Stored:
-        """Keeps a probed file: first the bytes, then the row that names them.
-
-        Names are made from the hash, so that doing it twice, or two at once, writes the same file again.
-        """
+        """Keeps a probed file: first the bytes, then the row that names them."""
         known = cls.known(sha256)
         if known is not None:
             return Stored(known, is_new=False)
-        folder = f"{sha256[:2]}/{sha256}"
+        # A folder of its own for each time it is stored: removing a media can then never take the files of the same
+        # bytes that were stored again in the same moment.
+        folder = f"{sha256[:2]}/{sha256}-{secrets.token_hex(4)}"
         now = timezone.now()
         captured_at = _parse_time(info.captured_at)
         size = content.size
@@ -133,12 +134,18 @@ class Media(models.Model):
             with transaction.atomic():
                 media.save(force_insert=True)
         except IntegrityError:
+            _delete_files([str(media.file.name), str(media.preview.name or "")])
             return Stored(cls.objects.get(sha256=sha256), is_new=False)
         return Stored(media, is_new=True)
 
+    @property
+    def folder(self) -> str:
+        """Where in the storage everything of this media lies."""
+        return str(PurePosixPath(str(self.file.name)).parent)
+
     def local_path(self) -> Path:
         """Where the file can be read on this machine; fetched first where the storage is remote."""
-        return local_copy(str(self.file.name), settings.DATA_DIR / "cache")
+        return local_copy(str(self.file.name), settings.CACHE_DIR)
 
     def set_captured_at(self, captured_at: datetime | None) -> None:
         """A person says when the first frame was taken; every sighting's time follows."""
@@ -164,12 +171,13 @@ class Media(models.Model):
             names.append(proxy.file.name)
         with transaction.atomic():
             self.delete()
-            transaction.on_commit(lambda: _delete_files([name for name in names if name]))
+            transaction.on_commit(lambda: _delete_files(names))
 
 
-def _delete_files(names: list[str]) -> None:
+def _delete_files(names: Iterable[str | None]) -> None:
     for name in names:
-        default_storage.delete(name)
+        if name:
+            default_storage.delete(name)
 
 
 def _parse_time(text: str | None) -> datetime | None:

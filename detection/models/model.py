@@ -78,5 +78,5 @@ class Model(models.Model):
         """The weights on this machine as the vision code wants them: a folder for OpenVINO, a file otherwise."""
         if not self.files:
             return None
-        paths = [local_copy(name, settings.DATA_DIR / "cache") for name in self.files]
+        paths = [local_copy(name, settings.CACHE_DIR) for name in self.files]
         return paths[0].parent if self.runtime == self.Runtime.OPENVINO else paths[0]

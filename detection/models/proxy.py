@@ -18,9 +18,6 @@ class Proxy(Work):
     def __str__(self) -> str:
         return f"Proxy of {self.media}"
 
-    def file_name(self) -> str:
-        return f"{self.media.sha256[:2]}/{self.media.sha256}/proxy.mp4"
-
     def retry(self) -> bool:
         """Opens a failed one again; answers whether it did."""
         rows = Proxy.objects.filter(pk=self.pk, state=self.State.FAILED)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple
-from datetime import timedelta
 
 from django.contrib.auth.models import User
 from django.db import models, transaction
@@ -14,6 +13,10 @@ from detection.models.media import Media
 from detection.models.verdict import Verdict
 from detection.models.visible import VisibleQuerySet
 from detection.vision.types import Track
+
+
+class EarlierResult(Exception):
+    """The sighting belongs to a result that a newer one has replaced; verdicts are given on that."""
 
 
 class Sighting(models.Model):
@@ -61,8 +64,7 @@ class Sighting(models.Model):
 
     @classmethod
     def from_tracks(cls, analysis: Analysis, tracks: Sequence[Track], thumbnails: dict[int, str]) -> list[Sighting]:
-        """The sighting rows of an analysis, not yet saved."""
-        at = analysis.media.at
+        """The sighting rows of an analysis, not yet saved; their ``at`` follows from the media's when they are."""
         return [
             cls(
                 analysis=analysis,
@@ -74,62 +76,69 @@ class Sighting(models.Model):
                 start_s=track.points[0].time_s,
                 end_s=track.points[-1].time_s,
                 best_s=track.best.time_s,
-                at=at + timedelta(seconds=track.points[0].time_s),
                 path=[list(astuple(point)) for point in track.points],
                 thumbnail=thumbnails.get(number, ""),
             )
             for number, track in enumerate(tracks, start=1)
         ]
 
-    def judge(self, kind: str, user: User | None, label: str = "", carried_from: Verdict | None = None) -> Verdict:
+    def judge(self, kind: str, user: User | None, label: str = "") -> Verdict:
         """Records what a person says of it; a verdict is added, none is ever changed.
 
-        Raises ValueError for a relabelling without a label.
+        Raises ValueError for a relabelling without a label, EarlierResult where the media has a newer result.
         """
         if kind == Verdict.Kind.RELABELLED and not label.strip():
             raise ValueError("Say the new label.")
         with transaction.atomic():
-            sighting = Sighting.objects.select_for_update().get(pk=self.pk)
-            verdict = Verdict.objects.create(
-                media_id=sighting.media_id,
-                sighting=sighting,
-                kind=kind,
-                label=label.strip() if kind == Verdict.Kind.RELABELLED else sighting.label,
-                user=user,
-                before=sighting.verdict,
-                carried_from=carried_from,
-                start_s=sighting.start_s,
-                end_s=sighting.end_s,
-                box=sighting.best_box,
-            )
-            self._put_in_force(verdict)
+            sighting = self._locked()
+            is_new_label = kind == Verdict.Kind.RELABELLED
+            verdict = sighting._say(kind, user, label.strip() if is_new_label else sighting.label)
+            self._store_in_force(verdict)
         return verdict
 
     def undo(self, user: User | None) -> bool:
-        """Withdraws the verdict in force and brings back the one before it; answers whether there was one."""
+        """Withdraws the verdict in force and brings back the one before it; answers whether there was one.
+
+        Raises EarlierResult where the media has a newer result.
+        """
         with transaction.atomic():
-            sighting = Sighting.objects.select_for_update().get(pk=self.pk)
+            sighting = self._locked()
             verdict = sighting.verdict
             if verdict is None:
                 return False
-            Verdict.objects.create(
-                media_id=sighting.media_id,
-                sighting=sighting,
-                kind=Verdict.Kind.WITHDRAWN,
-                label=verdict.label,
-                user=user,
-                before=verdict,
-                start_s=sighting.start_s,
-                end_s=sighting.end_s,
-                box=sighting.best_box,
-            )
-            self._put_in_force(verdict.before)
+            sighting._say(Verdict.Kind.WITHDRAWN, user, verdict.label)
+            self._store_in_force(verdict.before)
         return True
 
-    def _put_in_force(self, verdict: Verdict | None) -> None:
-        self.verdict = verdict
-        self.shown_label = verdict.label if verdict and verdict.kind == Verdict.Kind.RELABELLED else self.label
+    def _locked(self) -> Sighting:
+        """The row as it is, while no analysis of its media can finish."""
+        Media.objects.select_for_update().get(pk=self.media_id)
+        sighting = Sighting.objects.select_related("analysis", "verdict__before").get(pk=self.pk)
+        if not sighting.analysis.is_current:
+            raise EarlierResult
+        return sighting
+
+    def _say(self, kind: str, user: User | None, label: str) -> Verdict:
+        return Verdict.objects.create(
+            media_id=self.media_id,
+            sighting=self,
+            kind=kind,
+            label=label,
+            user=user,
+            before=self.verdict,
+            start_s=self.start_s,
+            end_s=self.end_s,
+            box=self.best_box,
+        )
+
+    def _store_in_force(self, verdict: Verdict | None) -> None:
+        self.put_in_force(verdict)
         self.save(update_fields=["verdict", "shown_label"])
+
+    def put_in_force(self, verdict: Verdict | None) -> None:
+        """Lets a verdict, or none, say what it is; not yet saved."""
+        self.verdict = verdict
+        self.shown_label = verdict.label_of(self) if verdict else self.label
 
     def thumbnail_url(self) -> str:
         return reverse("sighting_thumbnail", args=[self.pk])

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Max
 from django.utils import timezone
 
 from detection.models.media import Media
@@ -14,6 +18,7 @@ if TYPE_CHECKING:
     from detection.models.sighting import Sighting
 
 SAME_OBJECT_IOU = 0.5
+SAME_TIME_S = 0.5
 
 
 class Verdict(models.Model):
@@ -55,42 +60,99 @@ class Verdict(models.Model):
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.label}"
 
-    @classmethod
-    def carry_over(cls, old: Analysis, new: Analysis) -> int:
-        """Says again of the new run's sightings what people said of the same objects in the old run; answers how many.
+    def label_of(self, sighting: Sighting) -> str:
+        """What a sighting is called while this verdict is in force."""
+        return self.label if self.kind == self.Kind.RELABELLED else sighting.label
 
-        The same object is where the two paths lie on each other best, at an IoU of 0.5 or more on average over the
-        times they share. A relabelled object is also the same when the new model calls it by its right name.
-        """
-        judged = list(old.sightings.filter(verdict__isnull=False).select_related("verdict__user"))
-        free = list(new.sightings.all())
-        carried = 0
-        for sighting in judged:
-            match = max(free, key=lambda other: _likeness(sighting, other), default=None)
-            if match is None or _likeness(sighting, match) < SAME_OBJECT_IOU:
-                continue
-            free.remove(match)
-            verdict = sighting.verdict
-            if verdict is not None:
-                match.judge(verdict.kind, verdict.user, label=verdict.label, carried_from=verdict)
-                carried += 1
-        return carried
+
+@dataclass(frozen=True, slots=True)
+class EarlierVerdicts:
+    """What people said of earlier runs' sightings, each with the new sighting of the same object."""
+
+    media_id: int
+    latest: int | None  # the key of the media's newest verdict when this was looked up
+    pairs: list[tuple[Verdict, Sighting]]
+
+    def is_up_to_date(self) -> bool:
+        return _latest_verdict(self.media_id) == self.latest
+
+
+def earlier_verdicts(analysis: Analysis, sightings: Sequence[Sighting]) -> EarlierVerdicts:
+    """Finds for each object that people judged in any earlier run of the media its new sighting, if it has one.
+
+    The same object is where the two paths lie on each other best, at an IoU of 0.5 or more on average. A relabelled
+    object is also the same when the new model calls it by its right name. Of several earlier runs, the one that was
+    judged last has the say, also where its verdict was taken back.
+    """
+    from detection.models.sighting import Sighting
+
+    latest = _latest_verdict(analysis.media_id)
+    judged = (
+        Sighting.objects.filter(media=analysis.media_id, verdicts__isnull=False)
+        .exclude(analysis=analysis)
+        .annotate(last_said=Max("verdicts__pk"))
+        .select_related("verdict")
+        .order_by("-last_said")
+    )
+    free = list(sightings)
+    pairs = []
+    for earlier in judged.iterator():
+        likeness, index = max(((_likeness(earlier, new), -at) for at, new in enumerate(free)), default=(0.0, 0))
+        if likeness < SAME_OBJECT_IOU:
+            continue
+        new = free.pop(-index)
+        if earlier.verdict is not None:
+            pairs.append((earlier.verdict, new))
+    return EarlierVerdicts(analysis.media_id, latest, pairs)
+
+
+def carry_over(said: EarlierVerdicts) -> None:
+    """Says the earlier verdicts again of the new sightings, which must be saved."""
+    from detection.models.sighting import Sighting
+
+    verdicts = [
+        Verdict(
+            media_id=said.media_id,
+            sighting=sighting,
+            kind=verdict.kind,
+            label=verdict.label_of(sighting),
+            user_id=verdict.user_id,
+            carried_from=verdict,
+            start_s=sighting.start_s,
+            end_s=sighting.end_s,
+            box=sighting.best_box,
+        )
+        for verdict, sighting in said.pairs
+    ]
+    for verdict, (_, sighting) in zip(Verdict.objects.bulk_create(verdicts), said.pairs, strict=True):
+        sighting.put_in_force(verdict)
+    Sighting.objects.bulk_update([sighting for _, sighting in said.pairs], ["verdict", "shown_label"])
+
+
+def _latest_verdict(media_id: int) -> int | None:
+    latest: int | None = Verdict.objects.filter(media=media_id).aggregate(latest=Max("pk"))["latest"]
+    return latest
 
 
 def _likeness(one: Sighting, other: Sighting) -> float:
     """The mean IoU of two sightings over the points of the first; 0 where the other does not share their time."""
+    if one.end_s < other.start_s - SAME_TIME_S or other.end_s < one.start_s - SAME_TIME_S:
+        return 0.0
     if one.label != other.label and one.shown_label != other.label:
         return 0.0
-    overlaps = []
+    times = [point[0] for point in other.path]
+    overlaps = 0.0
     for time_s, *box, _score in one.path:
-        nearest = min(other.path, key=lambda point: abs(point[0] - time_s))
-        if abs(nearest[0] - time_s) <= 0.5:
-            overlaps.append(_iou(box, nearest[1:5]))
-    # Sharing a moment of a long path is not being the same object.
-    return sum(overlaps) / len(one.path) if overlaps else 0.0
+        after = bisect_left(times, time_s)
+        nearest = min(other.path[max(0, after - 1) : after + 1], key=lambda point: abs(point[0] - time_s))
+        if abs(nearest[0] - time_s) <= SAME_TIME_S:
+            overlaps += box_overlap(box, nearest[1:5])
+    # Over all points of the first: sharing a moment of a long path is not being the same object.
+    return overlaps / len(one.path)
 
 
-def _iou(one: list[float], other: list[float]) -> float:
+def box_overlap(one: Sequence[float], other: Sequence[float]) -> float:
+    """The IoU of two boxes x1, y1, x2, y2. Without NumPy, which the web process does not load."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     if width <= 0 or height <= 0:

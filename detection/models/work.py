@@ -15,6 +15,15 @@ NO_ERROR = {"error": "", "error_kind": "", "error_detail": ""}
 UNTRIED = {"attempts": 0, "lease": None, "lease_until": None, "sent_at": None, "finished_at": None, **NO_ERROR}
 
 
+def error_fields(kind: str, message: str, detail: str) -> dict[str, str]:
+    """The columns of an error, within what they can hold: PostgreSQL refuses a NUL in a text."""
+    return {
+        "error_kind": kind,
+        "error": message.replace("\0", "")[:1000],
+        "error_detail": detail.replace("\0", ""),
+    }
+
+
 class LeaseLost(Exception):
     """The work is no longer this worker's: it was cancelled, removed, or its lease ran out and another has it."""
 
@@ -71,7 +80,8 @@ class Work(models.Model):
             started_at=Coalesce("started_at", Now()),
             **changes,
         )
-        return cls._default_manager.get(lease=lease) if taken else None
+        # Gone again where the row was removed in the moment between.
+        return cls._default_manager.filter(lease=lease).first() if taken else None
 
     def mine(self) -> models.QuerySet[Self]:
         """This row, as long as this worker's claim on it holds."""
@@ -97,22 +107,24 @@ class Work(models.Model):
             state=self.State.QUEUED,
             lease=None,
             lease_until=None,
-            error=error[:1000],
-            error_detail=detail,
             sent_at=Now() + timedelta(seconds=delay_s),
+            **error_fields("", error, detail),
         )
 
-    def fail(self, kind: str, message: str, detail: str = "") -> bool:
-        """Ends it as failed, with a sentence for the user; answers whether it was still this worker's to end."""
+    def fail(self, kind: str, message: str, detail: str = "", *, only: Q | None = None) -> bool:
+        """Ends it as failed, with a sentence for the user; answers whether it was still this worker's to end.
+
+        ``only`` is a further condition on the row as it is at that moment.
+        """
         return bool(
-            self.mine().update(
+            self.mine()
+            .filter(only or Q())
+            .update(
                 state=self.State.FAILED,
                 finished_at=Now(),
                 lease=None,
                 lease_until=None,
-                error_kind=kind,
-                error=message[:1000],
-                error_detail=detail,
+                **error_fields(kind, message, detail),
             )
         )
 

@@ -29,7 +29,7 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
         "latest": latest,
         "analysis_query": request.GET.get("analysis", ""),
         # A newer analysis than the one shown has something to say of its own: how far it is, or why it failed.
-        "news": latest if latest is not shown and "analysis" not in request.GET else None,
+        "news": latest if latest and _has_news(latest, shown) and "analysis" not in request.GET else None,
         "current": next((analysis for analysis in analyses if analysis.is_current), None),
         "can_judge": bool(shown and shown.is_current) and request.user.has_perm("detection.add_verdict"),
         "facts": _facts(shown) if shown else None,
@@ -37,6 +37,10 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
         "labels": sorted({*(shown.model.labels if shown else []), *(s.shown_label for s in sightings)}),
     }
     return context | _sighting_context(request, media, shown, sightings)
+
+
+def _has_news(latest: Analysis, shown: Analysis | None) -> bool:
+    return latest is not shown and latest.state != Analysis.State.DONE
 
 
 def _shown(request: HttpRequest, analyses: list[Analysis]) -> Analysis | None:

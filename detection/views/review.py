@@ -12,7 +12,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_POST
 
 from detection.forms import VerdictForm
-from detection.models import Sighting
+from detection.models import EarlierResult, Sighting
 from detection.views.access import require, visible_or_404
 from detection.views.errors import wants_part
 
@@ -25,21 +25,23 @@ DONE = {"confirmed": "Confirmed.", "rejected": "Rejected.", "relabelled": "Relab
 def verdict(request: HttpRequest, pk: int) -> HttpResponse:
     sighting = _to_judge(request, pk)
     form = VerdictForm(request.POST)
-    if not sighting.analysis.is_current:
-        return _answer(request, sighting, 409, OLD_RESULT)
     if not form.is_valid():
         return _answer(request, sighting, 422, form.sentence())
     kind = form.cleaned_data["kind"]
-    sighting.judge(kind, cast(User, request.user), label=form.cleaned_data["label"])
+    try:
+        sighting.judge(kind, cast(User, request.user), label=form.cleaned_data["label"])
+    except EarlierResult:
+        return _answer(request, sighting, 409, OLD_RESULT)
     return _answer(request, sighting, 200, DONE[kind])
 
 
 @require_POST
 def undo(request: HttpRequest, pk: int) -> HttpResponse:
     sighting = _to_judge(request, pk)
-    if not sighting.analysis.is_current:
+    try:
+        undone = sighting.undo(cast(User, request.user))
+    except EarlierResult:
         return _answer(request, sighting, 409, OLD_RESULT)
-    undone = sighting.undo(cast(User, request.user))
     return _answer(request, sighting, 200, "The verdict is undone." if undone else "There was no verdict to undo.")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 from django.contrib.auth.models import User
+from django.core.files.storage import default_storage
 from django.urls import reverse
 
 from detection.models import Analysis, Camera, Capture, Media, Model, Proxy
@@ -63,8 +64,8 @@ def test_facts_cannot_be_typed_in_or_changed(admin, everything, name):
     assert admin.post(reverse(f"admin:detection_{name}_delete", args=[row.pk]), {"post": "yes"}).status_code == 403
 
 
-def act(client, name, action, *rows):
-    data = {"action": action, "_selected_action": [row.pk for row in rows]}
+def act(client, name, action, *rows, **more):
+    data = {"action": action, "_selected_action": [row.pk for row in rows], **more}
     return client.post(reverse(f"admin:detection_{name}_changelist"), data, follow=True)
 
 
@@ -104,10 +105,22 @@ def test_a_model_is_made_active(operator):
     assert "Choose one model" in page.content.decode()
 
 
-def test_media_are_removed_with_their_files(operator):
-    media = a_media()
-    act(operator, "media", "remove", media)
+def test_media_are_removed_with_their_files_when_one_is_sure(operator, django_capture_on_commit_callbacks):
+    media = a_done_analysis().media
+    page = act(operator, "media", "remove", media)
+    assert "cannot be taken back" in page.content.decode()
+    assert default_storage.exists(media.file.name)
+    with django_capture_on_commit_callbacks(execute=True):
+        act(operator, "media", "remove", media, sure="yes")
     assert not Media.objects.exists()
+    assert not default_storage.exists(media.file.name)
+
+
+def test_the_stock_deletion_which_would_leave_files_is_not_offered(admin):
+    media = a_media()
+    assert admin.post(reverse("admin:detection_media_delete", args=[media.pk]), {"post": "yes"}).status_code == 403
+    page = admin.get(reverse("admin:detection_media_changelist")).content.decode()
+    assert "delete_selected" not in page
 
 
 def test_a_viewer_of_the_admin_has_no_actions(client):

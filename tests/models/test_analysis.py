@@ -5,7 +5,7 @@ from django.utils import timezone
 
 from detection.models import Analysis, Chunk, LeaseLost, Media, Sighting
 from detection.vision.types import DetectStats
-from tests.cast import a_done_analysis, a_media, a_model, a_running_analysis, a_track, a_user, do_chunks
+from tests.cast import NOON, a_done_analysis, a_media, a_model, a_running_analysis, a_track, a_user, do_chunks
 
 pytestmark = pytest.mark.django_db
 
@@ -67,6 +67,44 @@ def test_of_two_analyses_the_latest_to_finish_is_the_current_one():
     assert list(Analysis.objects.filter(is_current=True)) == [second]
     assert set(Sighting.objects.filter(Sighting.current())) == set(second.sightings.all())
     assert first.sightings.count() == 1
+
+
+def test_an_older_request_that_finishes_later_does_not_replace_the_newer_result():
+    media = a_media()
+    older = a_running_analysis(media)
+    newer = a_done_analysis(media)
+    do_chunks(older)
+    Analysis.claim_finish(older.pk, "worker").finish([a_track(), a_track("person")], {}, 0.1)
+    assert list(Analysis.objects.filter(is_current=True)) == [newer]
+    assert older.sightings.count() == 2
+
+
+def test_a_time_that_a_person_gives_while_it_finishes_is_the_sightings_time():
+    analysis = a_running_analysis()
+    do_chunks(analysis)
+    finishing = Analysis.claim_finish(analysis.pk, "worker")
+    assert finishing.media.captured_at is None  # read before the person's change
+    Media.objects.get().set_captured_at(NOON)
+    finishing.finish([a_track()], {}, 0.1)
+    assert analysis.sightings.get().at == NOON + timedelta(seconds=1)
+
+
+def test_a_finish_of_a_media_that_was_removed_is_a_lost_lease():
+    analysis = a_running_analysis()
+    do_chunks(analysis)
+    finishing = Analysis.claim_finish(analysis.pk, "worker")
+    Media.objects.get().remove()
+    with pytest.raises(LeaseLost):
+        finishing.finish([a_track()], {}, 0.1)
+
+
+def test_frames_that_could_not_be_read_are_told():
+    analysis = a_done_analysis()
+    assert analysis.frames_unreadable == 0
+    analysis.frames_read = 200
+    assert analysis.frames_unreadable == 50
+    analysis.frames_read = 248  # where groups of pictures join, a few are in the index and never shown
+    assert analysis.frames_unreadable == 0
 
 
 def test_a_chunk_that_fails_ends_its_analysis_with_its_sentence():

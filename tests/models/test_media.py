@@ -1,4 +1,5 @@
 import hashlib
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,7 +19,7 @@ def test_a_media_is_stored_under_its_hash():
     media = a_media(b"some bytes")
     assert media.sha256 == hashlib.sha256(b"some bytes").hexdigest()
     assert media.file.read() == b"some bytes"
-    assert media.file.name == f"{media.sha256[:2]}/{media.sha256}/media.mp4"
+    assert re.fullmatch(rf"{media.sha256[:2]}/{media.sha256}-[0-9a-f]{{8}}/media\.mp4", media.file.name)
     assert media.preview.read() == b"a preview"
     assert media.local_path().read_bytes() == b"some bytes"
 
@@ -33,12 +34,25 @@ def test_the_same_bytes_again_lead_to_what_is_there():
 
 
 def test_of_two_uploads_at_once_of_the_same_bytes_one_row_comes(monkeypatch):
-    digest = hashlib.sha256(b"same").hexdigest()
-    first = Media.store(ContentFile(b"same"), digest, CLIP, name="a.mp4").media
+    digest = hashlib.sha256(b"at once").hexdigest()
+    first = Media.store(ContentFile(b"at once"), digest, CLIP, name="a.mp4").media
     answers = iter([None])
     monkeypatch.setattr(Media, "known", classmethod(lambda cls, sha256: next(answers)))
-    second = Media.store(ContentFile(b"same"), digest, CLIP, name="b.mp4")
+    second = Media.store(ContentFile(b"at once"), digest, CLIP, name="b.mp4")
     assert (second.media, second.is_new) == (first, False)
+    # The one that came second leaves no files of its own.
+    folders = [name for name in default_storage.listdir(digest[:2])[0] if name.startswith(digest)]
+    assert [name for name in folders if default_storage.listdir(f"{digest[:2]}/{name}")[1]] == [
+        first.folder.rpartition("/")[2]
+    ]
+
+
+def test_removing_never_takes_the_files_of_the_same_bytes_stored_again(django_capture_on_commit_callbacks):
+    first = a_media(b"same")
+    with django_capture_on_commit_callbacks(execute=True):
+        first.remove()
+        again = a_media(b"same")
+    assert again.file.read() == b"same"
 
 
 def test_a_name_with_folders_keeps_only_its_last_part():

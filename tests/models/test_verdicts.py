@@ -1,6 +1,7 @@
 import pytest
 
-from detection.models import Sighting, Verdict
+from detection.models import EarlierResult, Sighting, Verdict
+from detection.models import verdict as verdict_module
 from tests.cast import a_done_analysis, a_media, a_model, a_track, a_user
 
 pytestmark = pytest.mark.django_db
@@ -74,6 +75,43 @@ def test_a_verdict_is_not_carried_to_something_else():
     tracks = [a_track("car", 1.0, 300), a_track("person", 1.0, 100), a_track("car", 4.0, 100)]
     new = a_done_analysis(media, tracks)
     assert {s.review for s in new.sightings.all()} == {""}
+
+
+def test_a_verdict_outlives_a_run_that_missed_the_object():
+    media, user = a_media(), a_user("reviewer")
+    a_done_analysis(media).sightings.get().judge("confirmed", user)
+    a_done_analysis(media, [])
+    assert a_done_analysis(media).sightings.get().review == "confirmed"
+
+
+def test_what_was_said_last_has_the_say():
+    media = a_media()
+    a_done_analysis(media).sightings.get().judge("confirmed", None)
+    second = a_done_analysis(media).sightings.get()
+    second.judge("rejected", None)
+    assert a_done_analysis(media).sightings.get().review == "rejected"
+    third = Sighting.objects.get(analysis__is_current=True)
+    third.undo(None)
+    assert a_done_analysis(media).sightings.get().review == ""
+
+
+def test_a_verdict_given_while_the_next_run_finishes_is_carried_or_refused(monkeypatch):
+    media = a_media()
+    old = a_done_analysis(media).sightings.get()
+    looked_up = verdict_module.earlier_verdicts
+
+    def judged_right_after_the_lookup(analysis, sightings):
+        found = looked_up(analysis, sightings)
+        if not Verdict.objects.exists():
+            old.judge("confirmed", None)
+        return found
+
+    monkeypatch.setattr(verdict_module, "earlier_verdicts", judged_right_after_the_lookup)
+    assert a_done_analysis(media).sightings.get().review == "confirmed"
+    with pytest.raises(EarlierResult):
+        old.judge("rejected", None)
+    with pytest.raises(EarlierResult):
+        old.undo(None)
 
 
 def test_an_undone_verdict_is_not_carried():

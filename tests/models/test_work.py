@@ -1,8 +1,11 @@
 """Claims, leases and attempts: the row is the truth."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from detection.models import Analysis, Chunk, LeaseLost
@@ -75,6 +78,43 @@ def test_work_handed_back_is_free_again_with_its_attempt_counted():
     again = Chunk.claim(chunk.pk, "two")
     assert again.attempts == 2
     assert again.error == "The camera is away."
+
+
+def test_an_error_with_what_the_database_refuses_is_kept_all_the_same():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    assert chunk.fail("unexpected", "Half\0way" + "." * 2000, "tail\0 of it") is True
+    chunk.refresh_from_db()
+    assert chunk.error.startswith("Halfway")
+    assert chunk.error_detail == "tail of it"
+
+
+def test_a_chunk_claimed_anew_has_read_nothing_yet():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    chunk.renew(frames_read=100)
+    let_the_lease_run_out(chunk)
+    assert Chunk.claim(chunk.pk, "two").frames_read == 0
+
+
+@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has one writer; CI runs this on PostgreSQL")
+def test_of_many_workers_at_once_one_gets_the_chunk():
+    """The claim once joined the analysis, and PostgreSQL gave one chunk to four workers."""
+    analysis = a_running_analysis()
+    for chunk in analysis.chunks.all():
+        start = threading.Barrier(4)
+
+        def claim(name, pk=chunk.pk, start=start):
+            start.wait()
+            try:
+                return Chunk.claim(pk, name)
+            finally:
+                connection.close()
+
+        with ThreadPoolExecutor(4) as workers:
+            claims = list(workers.map(claim, "abcd"))
+        assert len([claimed for claimed in claims if claimed]) == 1
+        chunk.refresh_from_db()
+        assert chunk.attempts == 1
 
 
 def test_chunks_of_a_cancelled_analysis_are_not_to_be_had_and_their_workers_stop():

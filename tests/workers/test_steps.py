@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from django.core.files.base import File
 from django.core.files.storage import default_storage
-from django.db import OperationalError
+from django.db import DataError, OperationalError
 
 from detection.models import Analysis, Chunk, Media, Proxy
 from detection.models.intake import take_in
 from detection.vision import pipeline
 from detection.vision.draw import draw_scene, write_clip
-from detection.vision.types import DetectorError, MediaError
+from detection.vision.pack import pack
+from detection.vision.types import DetectorError, DetectStats, MediaError
 from tests.cast import a_media, a_running_analysis
 from workers import steps
 from workers.again import TryAgain
@@ -143,6 +145,57 @@ def test_a_database_that_fails_leaves_the_row_to_its_lease(monkeypatch):
         steps.detect(chunk.pk)
     chunk.refresh_from_db()
     assert chunk.state == "running"
+
+
+def test_data_that_the_database_refuses_is_a_failure_and_not_an_outage(monkeypatch, settings):
+    settings.MAX_ATTEMPTS = 1
+
+    def refused(*_args, **_kwargs):
+        raise DataError("value too long")
+
+    analysis = a_running_analysis()
+    monkeypatch.setattr(pipeline, "detect", refused)
+    steps.detect(analysis.chunks.first().pk)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_kind) == ("failed", "unexpected")
+
+
+def test_work_over_its_time_says_so(monkeypatch):
+    def slow(*_args, **_kwargs):
+        raise SoftTimeLimitExceeded
+
+    analysis = a_running_analysis()
+    monkeypatch.setattr(pipeline, "detect", slow)
+    steps.detect(analysis.chunks.first().pk)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_kind) == ("failed", "too_long")
+    assert "TASK_TIME_LIMIT_S" in analysis.error
+
+
+def test_a_clip_of_which_next_to_nothing_can_be_read_is_not_called_empty():
+    analysis = a_running_analysis()
+    for chunk in analysis.chunks.all():
+        Chunk.claim(chunk.pk, "worker").finish(pack([]), DetectStats(frames_read=2))
+    steps.finish(analysis.pk)
+    analysis.refresh_from_db()
+    assert (analysis.state, analysis.error_kind) == ("failed", "unreadable")
+    assert "4 of the 250 frames" in analysis.error
+
+
+def test_pictures_of_a_media_removed_meanwhile_are_not_left_behind(yard_clip, monkeypatch):
+    taken = take(yard_clip)
+    for pk in steps.plan(taken.analysis.pk):
+        steps.detect(pk)
+    finish = Analysis.finish
+    folder = taken.media.folder
+
+    def removed_right_before(analysis, *args):
+        Media.objects.get().remove()
+        return finish(analysis, *args)
+
+    monkeypatch.setattr(Analysis, "finish", removed_right_before)
+    steps.finish(taken.analysis.pk)
+    assert default_storage.listdir(f"{folder}/sightings")[1] == []
 
 
 def test_a_cancelled_analysis_stops_in_the_middle_of_a_chunk(monkeypatch):

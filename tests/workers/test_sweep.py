@@ -107,6 +107,22 @@ def test_what_killed_its_worker_every_time_is_failed_and_not_sent(settings):
     assert Chunk.claim(harmless.pk, "one") is None
 
 
+def test_a_worker_that_was_only_slow_keeps_its_last_attempt(settings, monkeypatch):
+    settings.MAX_ATTEMPTS = 1
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "slow")
+    Chunk.objects.filter(pk=chunk.pk).update(lease_until=ago(1))
+    fail = Chunk.fail
+
+    def renewed_right_before(row, *args, **kwargs):
+        chunk.renew()
+        return fail(row, *args, **kwargs)
+
+    monkeypatch.setattr(Chunk, "fail", renewed_right_before)
+    assert sweep.give_up() == 0
+    chunk.refresh_from_db()
+    assert chunk.state == "running"
+
+
 def test_a_retry_waits_for_its_time():
     chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
     Chunk.objects.exclude(pk=chunk.pk).update(sent_at=timezone.now())

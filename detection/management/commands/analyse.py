@@ -8,7 +8,6 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.models import Model
-from detection.models.intake import limits
+from detection.models.intake import probe_file, sha256_of
 from detection.vision import pipeline
 from detection.vision.detector import Detector, load_detector
 from detection.vision.frames import plan_spans
-from detection.vision.probe import probe_isolated
 from detection.vision.types import DetectorError, DetectStats, MediaError, MediaInfo, Params, Span, Track
 from detection.vision.weights import inspect
 
@@ -74,17 +72,19 @@ class Command(BaseCommand):
 def analyse(path: Path, model: dict[str, Any], detector: Detector, params: Params) -> dict[str, Any]:
     """One file's result as the command prints it; a file that could not be analysed has its sentence in ``error``."""
     began = time.perf_counter()
-    digest = _hash(path)
-    media: dict[str, Any] = {"path": str(path), "sha256": digest}
+    media: dict[str, Any] = {"path": str(path), "sha256": None}
     analysis: dict[str, Any] = {"id": None, "state": "done", **model, "params": asdict(params)}
     tracks: list[Track] = []
     try:
-        info = probe_isolated(path, limits())
+        media["sha256"] = sha256_of(path)
+        info = probe_file(path)
         media |= {"kind": info.kind, "width": info.width, "height": info.height, "duration_s": info.duration_s}
         tracks, stats = _look(path, info, detector, params)
         analysis |= {name: getattr(stats, name) for name in ("frames_read", "frames_sampled", "frames_inferred")}
     except (MediaError, DetectorError) as error:
         analysis |= {"state": "failed", "error": str(error)}
+    except (OSError, RuntimeError) as error:
+        analysis |= {"state": "failed", "error": f"This file could not be read: {str(error).partition(chr(10))[0]}"}
     analysis["wall_s"] = round(time.perf_counter() - began, 3)
     return {"media": media, "analysis": analysis, "sightings": [_sighting(n, t) for n, t in enumerate(tracks, start=1)]}
 
@@ -101,6 +101,7 @@ def _look(path: Path, info: MediaInfo, detector: Detector, params: Params) -> tu
         decode_s=sum(part.decode_s for part in stats),
         infer_s=sum(part.infer_s for part in stats),
     )
+    pipeline.require_readable(sum(span.frames for span in spans), total.frames_read)
     return pipeline.track(info.kind, frames, params), total
 
 
@@ -138,11 +139,3 @@ def _files(paths: list[Path]) -> Iterator[Path]:
             yield path
         else:
             raise CommandError(f"There is no file {path}.")
-
-
-def _hash(path: Path) -> str:
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -20,10 +20,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.management.commands.analyse import analyse
-from detection.models.intake import limits
+from detection.models.intake import probe_file
 from detection.vision.detector import load_detector
 from detection.vision.frames import read_frames
-from detection.vision.probe import probe_isolated
 from detection.vision.types import Params
 from detection.vision.weights import inspect, measure
 
@@ -114,7 +113,7 @@ def _ratios(analysis: dict[str, Any], decode_s: float, model_ms: float) -> str:
 
 
 def _size(clip: Path) -> tuple[int, int]:
-    info = probe_isolated(clip, limits())
+    info = probe_file(clip)
     return info.width, info.height
 
 
