@@ -1,20 +1,31 @@
 #!/usr/bin/env python
+"""Runs the commands; what a person can put right is one sentence and not a traceback (--traceback shows it)."""
+
 import os
 import sys
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    from django.core.exceptions import ImproperlyConfigured
-    from django.core.management import execute_from_command_line
-    from django.db import OperationalError, ProgrammingError
+    try:
+        from django.core.exceptions import ImproperlyConfigured
+        from django.core.management import execute_from_command_line
+        from django.db import OperationalError, ProgrammingError
+    except ModuleNotFoundError as error:
+        sys.exit(f"This Python has no {error.name}: run `make setup`, then use .venv/bin/python manage.py.")
 
     try:
         execute_from_command_line(sys.argv)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output went away, as `head` does. Python would say so once more while it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except ImproperlyConfigured as error:
         sys.exit(str(error))
     except (OperationalError, ProgrammingError) as error:
-        # Most often a command that was run before `make setup`; --traceback shows the rest.
+        # Most often a command that was run before `make setup`.
         if "--traceback" in sys.argv:
             raise
         reason = str(error).strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -22,7 +23,13 @@ admin.site.site_title = "Nightjar"
 
 
 class Facts(admin.ModelAdmin):
-    """Rows that the system writes: to be read, never typed."""
+    """Rows that the system writes: to be read, never typed. Their page shows all columns not in ``exclude``."""
+
+    def get_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[Any]:
+        return [field.name for field in self.model._meta.fields if field.name not in (self.exclude or ())]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[Any]:
+        return self.get_fields(request, obj)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

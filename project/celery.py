@@ -1,9 +1,15 @@
 """The Celery application."""
 
 import os
+import warnings
 
 from celery import Celery
+from celery.platforms import SecurityWarning
 from celery.signals import setup_logging
+
+# Said at every start as root, as in a container. What it warns of is pickles from the broker; ours carries numbers in
+# JSON, and a worker refuses anything else.
+warnings.simplefilter("ignore", SecurityWarning)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 

@@ -17,6 +17,31 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 environ.Env.read_env(env.str("NIGHTJAR_ENV_FILE", default=str(BASE_DIR / ".env")))
 
+
+def whole(name: str, default: int, least: int = 1, most: int = 2**62) -> int:
+    """A whole number from the environment; a wrong one is refused with its name."""
+    given = env.str(name, default="")
+    try:
+        number = int(given or default)
+    except ValueError:
+        number = least - 1
+    if not least <= number <= most:
+        raise ImproperlyConfigured(f"{name} must be a whole number from {least} to {most}, not “{given}”.")
+    return number
+
+
+def seconds(name: str, default: float) -> float:
+    """A number of seconds, or of anything else that is above 0, from the environment."""
+    given = env.str(name, default="")
+    try:
+        number = float(given or default)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ImproperlyConfigured(f"{name} must be a number above 0, not “{given}”.")
+    return number
+
+
 # Where the embedded defaults keep what they write: the database, the media, the broker's data, caches.
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 
@@ -28,7 +53,7 @@ if not SECRET_KEY:
     )
 
 HOST = env.str("HOST", default="127.0.0.1")
-PORT = env.int("PORT", default=8000)
+PORT = whole("PORT", 8000, most=65535)
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
@@ -131,30 +156,30 @@ STORAGES = {
 
 # Where workers keep copies of what lies in a bucket; the longest unused go first.
 CACHE_DIR = DATA_DIR / "cache"
-CACHE_MAX_BYTES = env.int("CACHE_MAX_BYTES", default=20 * 1024**3)
+CACHE_MAX_BYTES = whole("CACHE_MAX_BYTES", 20 * 1024**3)
 
 # Uploads stream to a file in this folder and never whole through memory.
 INCOMING_DIR = storage.incoming_folder(STORAGE_URL, DATA_DIR)
 FILE_UPLOAD_HANDLERS = ["detection.views.upload_handler.HashingUploadHandler"]
-DATA_UPLOAD_MAX_NUMBER_FILES = env.int("UPLOAD_MAX_FILES", default=500)
+DATA_UPLOAD_MAX_NUMBER_FILES = whole("UPLOAD_MAX_FILES", 500)
 
 # What a media may be at most.
-MEDIA_MAX_BYTES = env.int("MEDIA_MAX_BYTES", default=8 * 1024**3)
-MEDIA_MAX_PIXELS = env.int("MEDIA_MAX_PIXELS", default=50_000_000)
-MEDIA_MAX_DURATION_S = env.float("MEDIA_MAX_DURATION_S", default=4 * 3600.0)
-MEDIA_MAX_FRAMES = env.int("MEDIA_MAX_FRAMES", default=2_000_000)
+MEDIA_MAX_BYTES = whole("MEDIA_MAX_BYTES", 8 * 1024**3)
+MEDIA_MAX_PIXELS = whole("MEDIA_MAX_PIXELS", 50_000_000)
+MEDIA_MAX_DURATION_S = seconds("MEDIA_MAX_DURATION_S", 4 * 3600.0)
+MEDIA_MAX_FRAMES = whole("MEDIA_MAX_FRAMES", 2_000_000)
 
 # Analysis.
 CODE_VERSION = env.str("CODE_VERSION", default="") or version.described(BASE_DIR, __version__)
-ANALYSE_FPS = env.float("ANALYSE_FPS", default=5.0)
-LEASE_S = env.int("LEASE_S", default=15)
-RENEW_S = env.float("RENEW_S", default=1.0)
-MAX_ATTEMPTS = env.int("MAX_ATTEMPTS", default=3)
-SWEEP_S = env.float("SWEEP_S", default=3.0)
-TASK_TIME_LIMIT_S = env.int("TASK_TIME_LIMIT_S", default=1800)
-PROXY_TIME_LIMIT_S = env.int("PROXY_TIME_LIMIT_S", default=4 * 3600)
+ANALYSE_FPS = seconds("ANALYSE_FPS", 5.0)
+LEASE_S = whole("LEASE_S", 15)
+RENEW_S = seconds("RENEW_S", 1.0)
+MAX_ATTEMPTS = whole("MAX_ATTEMPTS", 3)
+SWEEP_S = seconds("SWEEP_S", 3.0)
+TASK_TIME_LIMIT_S = whole("TASK_TIME_LIMIT_S", 1800)
+PROXY_TIME_LIMIT_S = whole("PROXY_TIME_LIMIT_S", 4 * 3600)
 WEIGHTS_URL = env.str("WEIGHTS_URL", default="https://github.com/ultralytics/assets/releases/download/v8.4.0")
-WEIGHTS_TIMEOUT_S = env.float("WEIGHTS_TIMEOUT_S", default=20.0)
+WEIGHTS_TIMEOUT_S = seconds("WEIGHTS_TIMEOUT_S", 20.0)
 
 # Celery is given its own values only: Flower and `celery inspect conf` show whatever it is given.
 BROKER_URL = env.str("BROKER_URL", default="") or broker.embedded_url(DATA_DIR)
@@ -181,11 +206,13 @@ CELERY = {
     },
     "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0, "interval_step": 0.2},
     "task_default_queue": "housekeeping",
+    # A queue for each step: a worker takes from them in turn, so that of many media that come in at once the first are
+    # finished while the last still wait. In one queue all would be planned first and finished last.
     "task_routes": {
         "workers.tasks.make_proxy": {"queue": "bulk"},
         "workers.tasks.analyse": {"queue": "analyse"},
-        "workers.tasks.analyse_chunk": {"queue": "analyse"},
-        "workers.tasks.finish": {"queue": "analyse"},
+        "workers.tasks.analyse_chunk": {"queue": "chunks"},
+        "workers.tasks.finish": {"queue": "finish"},
         "workers.tasks.sweep": {"queue": "housekeeping"},
     },
     "beat_schedule": {
@@ -207,11 +234,22 @@ if BROKER_URL.startswith(("redis", "unix", "sentinel")):
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"without_sweeps": {"()": "project.logs.WithoutSweeps"}},
+    "filters": {
+        "without_sweeps": {"()": "project.logs.WithoutSweeps"},
+        "refusals": {"()": "project.logs.RefusalsInOneLine"},
+    },
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_sweeps"]}},
+    "handlers": {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_sweeps", "refusals"]}
+    },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
-    "loggers": {"django.server": {"handlers": ["stderr"], "propagate": False}},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "propagate": False},
+        # What says at every start, or of every task, only that all is as it should be.
+        "celery.worker.strategy": {"level": "WARNING"},
+        "flower": {"level": "ERROR"},
+        "kombu.mixins": {"level": "WARNING"},
+    },
 }
 
 SESSION_COOKIE_AGE = int(timedelta(days=14).total_seconds())

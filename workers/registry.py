@@ -39,6 +39,8 @@ def add_model(name_or_path: str, name: str | None, say: Say) -> Model:
         work = Path(folder)
         source = str(path.name)
         if not path.exists():
+            if path.name != name_or_path or path.suffix in (".onnx", ".engine", ".xml"):
+                raise DetectorError(f"There is no file {path}.", permanent=True)
             source = f"{settings.WEIGHTS_URL}/{name_or_path.removesuffix('.pt')}.pt"
             path = download(name_or_path, work, say)
         original = weights.inspect(path)

@@ -150,11 +150,13 @@ def working_on(row: W) -> Iterator[Keeper]:
         detail = traceback.format_exc()
         name = f"{row._meta.verbose_name} {row.pk}, attempt {row.attempts}"
         if failure.permanent or not row.has_attempts_left:
-            log.error("%s failed: %s", name, failure.message, exc_info=not failure.permanent)
+            log.error("%s failed: %s", name, failure.message, exc_info=failure.kind == "unexpected")
             row.fail(failure.kind, failure.message, detail)
         else:
             delay_s = 2.0**row.attempts
-            log.warning("%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=True)
+            log.warning(
+                "%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=failure.kind == "unexpected"
+            )
             row.hand_back(failure.message, detail, delay_s=delay_s)
             raise TryAgain(delay_s) from None
 

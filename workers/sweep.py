@@ -39,7 +39,7 @@ def due_work() -> Iterator[Due]:
     give_up()
     analyses = Analysis.objects.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
     yield from _due("finish", Analysis, analyses.filter(Analysis.ready_to_finish()))
-    for task, rows, queue in (("chunk", Chunk, "analyse"), ("analyse", Analysis, "analyse"), ("proxy", Proxy, "bulk")):
+    for task, rows, queue in (("chunk", Chunk, "chunks"), ("analyse", Analysis, "analyse"), ("proxy", Proxy, "bulk")):
         yield from _due(task, rows, _unclaimed(rows, queue_is_short=queue_length(queue) < WINDOW))
 
 

@@ -25,7 +25,7 @@ class Sighting(models.Model):
     analysis = models.ForeignKey(Analysis, models.CASCADE, related_name="sightings", editable=False)
     media = models.ForeignKey(Media, models.CASCADE, related_name="sightings", editable=False)
     number = models.PositiveIntegerField(editable=False)
-    label = models.CharField(max_length=100, editable=False, help_text="As the model says.")
+    label = models.CharField("model's label", max_length=100, editable=False)
     shown_label = models.CharField("label", max_length=100, editable=False, help_text="As a person says, or the model.")
     score = models.FloatField(editable=False)
     start_s = models.FloatField(editable=False)

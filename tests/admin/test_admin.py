@@ -52,7 +52,10 @@ def test_every_record_has_its_list_its_search_and_its_page(admin, everything, na
     assert admin.get(url, {"q": "yard"}).status_code == 200
     row = page.context["cl"].queryset.first()
     assert row is not None
-    assert admin.get(reverse(f"admin:detection_{name}_change", args=[row.pk])).status_code == 200
+    page = admin.get(reverse(f"admin:detection_{name}_change", args=[row.pk]))
+    assert page.status_code == 200
+    shown = [field for fieldset in page.context["adminform"] for line in fieldset for field in line]
+    assert len(shown) >= 3, "the page of a record shows its facts"
 
 
 @pytest.mark.parametrize("name", ["capture", "chunk", "analysis", "proxy", "sighting", "verdict", "model"])

@@ -164,6 +164,15 @@ def test_enter_plays_a_sighting_to_its_end_and_stops(open_page: Any, clip: Path)
     until(page, "Math.abs(document.getElementById('picture').currentTime - 5) < 0.1")
 
 
+def test_keys_that_come_faster_than_the_server_answers_all_count(open_page: Any, clip: Path) -> None:
+    page = open_page("reviewer")
+    page.goto(stored(clip).get_absolute_url())
+    for key in "jcxc":
+        page.keyboard.press(key)
+    until(page, "!document.querySelector('li[data-review=\"\"]')")
+    assert reviews() == {"car": "confirmed", "person": "rejected", "dog": "confirmed"}
+
+
 def test_keys_rest_while_one_types_and_can_be_turned_off(open_page: Any, clip: Path) -> None:
     page = open_page("reviewer")
     page.goto(stored(clip).get_absolute_url())

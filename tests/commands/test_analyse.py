@@ -92,9 +92,12 @@ def test_wrong_arguments_are_refused_with_a_sentence(clip, arguments, sentence):
         analyse(clip, **arguments)
 
 
-def test_a_path_that_is_not_there_is_said_to_be_missing():
+def test_a_path_that_is_not_there_is_said_to_be_missing_before_anything_is_done(clip, tmp_path, capsys):
     with pytest.raises(CommandError, match="There is no file /nowhere"):
-        analyse("/nowhere/clip.mp4")
+        analyse(clip, "/nowhere/clip.mp4")
+    with pytest.raises(CommandError, match=f"There is no file in {tmp_path}"):
+        analyse(clip, tmp_path)
+    assert "yard.mp4" not in capsys.readouterr().out
 
 
 def test_a_model_whose_weights_are_gone_is_an_error_and_not_an_empty_result(clip):

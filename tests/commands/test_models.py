@@ -86,6 +86,12 @@ def test_what_does_not_load_is_refused_and_nothing_is_kept(tmp_path):
     assert stored_models() == before
 
 
+@pytest.mark.parametrize("path", ["/nope.pt", "path/to/model.pt", "model.onnx"])
+def test_a_path_that_is_not_there_is_no_name_to_download(path):
+    with pytest.raises(CommandError, match=f"There is no file {path}"):
+        models("add", path)
+
+
 def test_a_name_that_is_unknown_is_refused_with_those_there_are():
     with pytest.raises(CommandError, match="there are motion"):
         models("activate", "nothing")

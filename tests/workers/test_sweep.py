@@ -52,7 +52,7 @@ def test_while_the_queue_is_long_queued_work_is_not_doubled(queues):
 
 
 def test_a_lost_lease_is_sent_again_even_while_the_queue_is_long(queues):
-    queues["analyse"] = 1000
+    queues["chunks"] = 1000
     chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "dies")
     Chunk.objects.update(sent_at=ago(60))
     Chunk.objects.filter(pk=chunk.pk).update(lease_until=ago(1))

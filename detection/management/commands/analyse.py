@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from argparse import ArgumentParser
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+        parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an image, a clip, or a folder of them")
         parser.add_argument("--json", action="store_true", help="one JSON object a line, one line a file")
         parser.add_argument("--model", metavar="NAME|PATH", help="default: the active model")
         parser.add_argument("--fps", type=float, default=settings.ANALYSE_FPS, help="frames looked at a second")
@@ -39,12 +38,13 @@ class Command(BaseCommand):
         if not 0 < fps <= 1000:
             raise CommandError("--fps must be more than 0 and at most 1000.")
         params = Params(fps=fps)
+        found = [path for given in paths for path in _files(given)]
         try:
             facts, detector = _load(model, params)
         except DetectorError as error:
             raise CommandError(str(error)) from None
         failed = 0
-        for path in _files(paths):
+        for path in found:
             result = analyse(path, facts, detector, params)
             failed += result["analysis"]["state"] == "failed"
             if options["json"]:
@@ -131,11 +131,9 @@ def _load(name_or_path: str | None, params: Params) -> tuple[dict[str, Any], Det
     return {"model": path.name, "model_sha256": found.sha256}, load_detector(found.runtime, weights, params)
 
 
-def _files(paths: list[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file())
-        elif path.exists():
-            yield path
-        else:
-            raise CommandError(f"There is no file {path}.")
+def _files(path: Path) -> list[Path]:
+    """The file, or all files in the folder and below. Raises CommandError where there is none."""
+    found = sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path] * path.exists()
+    if not found:
+        raise CommandError(f"There is no file {'in ' if path.is_dir() else ''}{path}.")
+    return found

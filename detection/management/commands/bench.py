@@ -119,6 +119,8 @@ def _size(clip: Path) -> tuple[int, int]:
 
 def _score(data: Path, reference: Path, result: dict[str, Any]) -> str:
     scorer = data.resolve().parent / "tools" / "score_tracks.py"
+    if not scorer.exists():
+        raise CommandError(f"The scorer {scorer} is not there; it comes with the reference data.")
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(result, file)
         file.flush()

@@ -117,6 +117,12 @@ function stepFrames(count) {
 
 // Judging
 
+// A key that comes while a verdict is under way waits for it, and then means the sighting that is selected next.
+let line = Promise.resolve();
+function inTurn(act) {
+  line = line.then(act, act);
+}
+
 async function judge(kind) {
   const item = current();
   if (!item) return say("Choose a sighting first: j goes to the next one.");
@@ -238,10 +244,10 @@ watchKeys({
   " ": pauseOrPlay,
   ArrowLeft: () => stepFrames(-1),
   ArrowRight: () => stepFrames(1),
-  c: () => judge("confirmed"),
-  x: () => judge("rejected"),
-  r: relabel,
-  u: undo,
+  c: () => inTurn(() => judge("confirmed")),
+  x: () => inTurn(() => judge("rejected")),
+  r: () => inTurn(relabel),
+  u: () => inTurn(undo),
 });
 if (video) followVideo();
 const chosen = current();
