@@ -6,7 +6,7 @@ try play lists and other formats that open further files or addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,8 @@ DEMUXERS = {"mp4": "mov", "matroska": "matroska", "avi": "avi", "mpegts": "mpegt
 BAD_DATA_LIMIT = 200  # demuxer errors after which the rest of a file is given up
 GLITCH_S = 1.0  # a time that runs back by less is a wrong stamp, by more a clock that was set anew
 JUMP_S = 10.0  # and one that runs ahead by more was set anew too, where clocks are (as FFmpeg's dts_delta_threshold)
+GROWTH = 4  # a clip may get larger in the middle by this factor, in pixels, where it does not stay below the next
+LEAST_BOUND = 3840 * 2160  # pixels; small clips may grow to this, which takes some hundred MB with a picture a thread
 ROUNDING_S = 0.001  # stored times are rounded to milliseconds
 NOTHING_DECODES = "Not one picture of this clip can be decoded: it is damaged."
 
@@ -64,9 +66,15 @@ def raise_unless_bad_data(error: av.error.FFmpegError) -> None:
 
 
 def video_stream(container: av.container.InputContainer) -> VideoStream:
-    """The clip's first real video stream; cover pictures do not count. Raises MediaError where there is none."""
+    """The clip's first real video stream; cover pictures do not count. Raises MediaError where there is none.
+
+    Its decoder refuses, as if they were damaged, pictures that are much larger than the header says: limits are checked
+    by the header, and any later picture can be of another size.
+    """
     for stream in container.streams.video:
-        if not stream.disposition & stream.disposition.attached_pic and stream.codec_context is not None:
+        context = stream.codec_context
+        if not stream.disposition & stream.disposition.attached_pic and context is not None:
+            context.options = {"max_pixels": str(max(LEAST_BOUND, GROWTH * context.width * context.height))}
             return stream
     raise MediaError("no_video", "This file has no video in it.")
 
@@ -117,14 +125,19 @@ class ClipClock:
         return time_s
 
 
-def packets_of(container: av.container.InputContainer, stream: VideoStream) -> Iterator[av.Packet[VideoStream]]:
-    """The stream's packets; damaged stretches of the file are passed over."""
+def packets_of(
+    container: av.container.InputContainer, stream: VideoStream, on_damage: Callable[[], None] | None = None
+) -> Iterator[av.Packet[VideoStream]]:
+    """The stream's packets. Damaged stretches of the file are passed over, each with a call of ``on_damage()``; what
+    follows the 200th is given up, for reading on may never end."""
     for _ in range(BAD_DATA_LIMIT):
         try:
             yield from container.demux(stream)
             return
         except av.error.FFmpegError as error:
             raise_unless_bad_data(error)
+            if on_damage:
+                on_damage()
 
 
 def decode(packets: Iterator[av.Packet[VideoStream]], stream: VideoStream) -> Iterator[VideoFrame]:

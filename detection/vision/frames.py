@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from math import floor
 from pathlib import Path
@@ -30,7 +31,7 @@ from detection.vision.container import (
     video_stream,
 )
 from detection.vision.sniff import IMAGE_FORMATS, sniff
-from detection.vision.spans import plan_spans
+from detection.vision.spans import plan_spans, survey
 from detection.vision.types import Frame, Image, MediaError, Span
 
 __all__ = ["ReadCount", "first_frame", "frames_at", "open_clip", "plan_spans", "read_frames", "read_image"]
@@ -56,7 +57,8 @@ def read_frames(
     With ``fps``, the first frame at or after each tick ``k / fps`` of the clip's own time line; None, or more than the
     clip has, gives every frame. Consecutive spans give together what one whole read gives. Only frames that are given
     are converted to RGB and turned upright. ``count`` is kept up to date with the frames passed. A broken packet is
-    skipped; raises MediaError where nothing decodes. Closes the file when the generator ends or is closed.
+    skipped, and where nothing decodes nothing comes: what was planned and not counted could not be read. Raises
+    MediaError where the file cannot be opened. Closes it when the generator ends or is closed.
     """
     count = count if count is not None else ReadCount()
     with open_clip(path) as container:
@@ -69,17 +71,22 @@ def read_frames(
             if fps is None or _is_sampled(timed.time_s, timed.before_s, fps):
                 yield Frame(count.frames, timed.time_s, upright_rgb(timed.picture, size))
             count.frames += 1
-    if not count.frames:
-        raise MediaError("unreadable", NOTHING_DECODES)
 
 
-def first_frame(path: Path) -> tuple[Frame, tuple[int, int, int, int]]:
-    """The first picture that decodes, on one thread, and its display matrix. Raises MediaError where there is none."""
+def first_frame(
+    path: Path, check_size: Callable[[int, int], None] | None = None
+) -> tuple[Frame, tuple[int, int, int, int]]:
+    """The first picture that decodes, on one thread, and its display matrix. Raises MediaError where there is none.
+
+    ``check_size(width, height)`` is told the size that was decoded, which need not be the header's, and may raise.
+    """
     with open_clip(path) as container:
         stream = video_stream(container)
         clock = ClipClock(container, stream)
         size = stream.codec_context.width, stream.codec_context.height
         for picture in decode(packets_of(container, stream), stream):
+            if check_size:
+                check_size(picture.width, picture.height)
             return Frame(0, clock.next(picture), upright_rgb(picture, size)), display_matrix(picture)
     raise MediaError("unreadable", NOTHING_DECODES)
 
@@ -208,13 +215,14 @@ def read_image(path: Path) -> Image:
 def frames_at(path: Path, times_s: Sequence[float]) -> Generator[Frame, None, None]:
     """The frame that is shown at each of the times, which must rise; past the end it is the last one.
 
-    ``index`` counts the times. Seeks to a key frame where that is far ahead, decodes on where it is near.
+    ``index`` counts the times. Seeks to a key frame where that is far ahead, decodes on where it is near, and all the
+    way where the clip's times are not orderly. Raises MediaError where nothing decodes.
     """
     with open_clip(path) as container:
         stream = video_stream(container)
         stream.codec_context.thread_type = "AUTO"
         size = stream.codec_context.width, stream.codec_context.height
-        reel = _Reel(container, stream)
+        reel = _Reel(path, container, stream)
         for index, time_s in enumerate(times_s):
             picture = reel.at(time_s + ROUNDING_S)
             yield Frame(index, time_s, upright_rgb(picture, size))
@@ -223,8 +231,8 @@ def frames_at(path: Path, times_s: Sequence[float]) -> Generator[Frame, None, No
 class _Reel:
     """A clip that is wound forward to one time after the other."""
 
-    def __init__(self, container: av.container.InputContainer, stream: VideoStream) -> None:
-        self.container, self.stream = container, stream
+    def __init__(self, path: Path, container: av.container.InputContainer, stream: VideoStream) -> None:
+        self.path, self.container, self.stream = path, container, stream
         self.clock = ClipClock(container, stream)
         self.pictures = decode(packets_of(container, stream), stream)
         self.shown: tuple[float, VideoFrame] | None = None
@@ -232,16 +240,24 @@ class _Reel:
         self._pull()
 
     def at(self, time_s: float) -> VideoFrame:
-        if self.coming and time_s - self.coming[0] > SEEK_AHEAD_S and not self.clock.counts:
+        if self.coming and time_s - self.coming[0] > SEEK_AHEAD_S and self._seekable:
             self._seek(time_s)
         while self.coming and (self.shown is None or self.coming[0] <= time_s):
             self._pull()
         if self.shown is None:
-            raise MediaError(
-                "unreadable",
-                "Not one picture of this clip can be decoded: it is damaged.",
-            )
+            raise MediaError("unreadable", NOTHING_DECODES)
         return self.shown[1]
+
+    @cached_property
+    def _seekable(self) -> bool:
+        """Whether a time leads to one place of the file: not where the clock starts anew or times are made up.
+
+        Takes a pass over the packets, so it is found out by the first time that is far ahead.
+        """
+        if self.clock.counts:
+            return False
+        with open_clip(self.path) as container:
+            return survey(container, video_stream(container)).orderly
 
     def _pull(self) -> None:
         if self.coming:

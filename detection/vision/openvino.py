@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from detection.vision.nms import suppress
 from detection.vision.types import Detection, DetectorError, Image, Params
+from detection.vision.ultralytics import read_metadata
 
 Floats = npt.NDArray[np.float32]
 
@@ -38,9 +39,9 @@ class OpenVinoDetector:
         if weights is None:
             raise DetectorError("The openvino detector needs weights: a folder with an .xml file.", permanent=True)
         file = _model_file(weights)
-        metadata = _read_metadata(file.parent / "metadata.yaml")
+        metadata = read_metadata(file.parent / "metadata.yaml")
         self.params = params
-        self.labels = tuple(str(name) for _, name in sorted(metadata["names"].items()))
+        self.labels = _labels(metadata)
         try:
             self._compile(file, metadata)
         except RuntimeError as error:
@@ -132,22 +133,16 @@ def _model_file(weights: Path) -> Path:
     return files[0]
 
 
-def _read_metadata(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        metadata = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DetectorError(
-            "The model has no readable metadata.yaml, which names its labels.", permanent=True
-        ) from error
-    if not isinstance(metadata, dict) or not isinstance(metadata.get("names"), dict) or not metadata["names"]:
+def _labels(metadata: dict[str, Any]) -> tuple[str, ...]:
+    """The labels of a detection model, in order of their numbers."""
+    names = metadata.get("names")
+    if not isinstance(names, dict) or not names:
         raise DetectorError("The model's metadata.yaml names no labels.", permanent=True)
     if metadata.get("task", "detect") != "detect":
         raise DetectorError(
             f"This model is for “{metadata['task']}”; only detection models can be used.", permanent=True
         )
-    return metadata
+    return tuple(str(name) for _, name in sorted(names.items()))
 
 
 def _corners(output: Floats) -> tuple[Floats, Floats, npt.NDArray[np.intp]]:

@@ -23,6 +23,7 @@ from detection.vision.types import (
     DetectStats,
     FrameDetections,
     Image,
+    MediaError,
     MediaKind,
     Params,
     Span,
@@ -30,7 +31,7 @@ from detection.vision.types import (
     TrackPoint,
 )
 
-__all__ = ["detect", "pack", "thumbnails", "track", "unpack"]
+__all__ = ["detect", "pack", "require_readable", "thumbnails", "track", "unpack", "unreadable"]
 
 BATCHES_AHEAD = 2  # given to the detector and not yet answered: enough to decode meanwhile, few enough for the memory
 REPORT_S = 1.0  # between two reports of progress
@@ -51,8 +52,9 @@ def detect(
 ) -> tuple[list[FrameDetections], DetectStats]:
     """What the detector sees in an image, a clip, or a span of a clip, and how the work went.
 
-    ``on_progress(frames_read)`` is called about every second; what it raises stops the work and passes through. Raises
-    MediaError where the file cannot be read, DetectorError where the detector could not look.
+    ``on_progress(frames_read)`` is called about every second; what it raises stops the work and passes through. A
+    span of which nothing decodes gives no frames: whether too much is missing shows over all spans (require_readable).
+    Raises MediaError where the file cannot be opened, DetectorError where the detector could not look.
     """
     detector.reset()
     if kind == "image":
@@ -140,10 +142,39 @@ class _Looker:
         return answers
 
 
-def track(kind: MediaKind, frames: Sequence[FrameDetections], params: Params) -> list[Track]:
-    """The objects behind the detections: a clip's tracks in order of their start, or each box of an image by itself."""
+def unreadable(planned: int, read: int) -> int:
+    """How many frames of a media to say could not be read, of those that its plan counted.
+
+    0 where the difference is small: frames that lean on others before the clip's start, or on packed ones, are counted
+    by their packets but never shown.
+    """
+    missing = planned - read
+    return missing if missing > max(2, planned // 100) else 0
+
+
+def require_readable(planned: int, read: int) -> None:
+    """Raise MediaError where less than half of a media's frames could be read: finding nothing would mean nothing.
+
+    ``planned`` is the sum over the spans' ``frames`` (1 for an image), ``read`` that of ``DetectStats.frames_read``.
+    """
+    if read * 2 < planned:
+        raise MediaError(
+            "unreadable", f"Only {read:,} of the {planned:,} frames of this clip could be read: it is damaged."
+        )
+
+
+def track(
+    kind: MediaKind,
+    frames: Sequence[FrameDetections],
+    params: Params,
+    on_progress: Callable[[], None] | None = None,
+) -> list[Track]:
+    """The objects behind the detections: a clip's tracks in order of their start, or each box of an image by itself.
+
+    ``on_progress()`` is called about every second of work on a clip; what it raises stops the work and passes through.
+    """
     if kind == "clip":
-        return track_frames(frames, params)
+        return track_frames(frames, params, on_progress)
     return [
         Track(d.label, d.score, (TrackPoint(frame.time_s, d.x1, d.y1, d.x2, d.y2, d.score),))
         for frame in frames

@@ -147,7 +147,7 @@ def _probe_clip(path: Path, name: str, limits: Limits) -> tuple[MediaInfo, Image
             "bad_duration",
             "The length of this clip cannot be told: its time stamps make no sense.",
         )
-    first, matrix, rotation = _first_picture(path)
+    first, matrix, rotation = _first_picture(path, limits)
     height, width = first.image.shape[:2]
     upright_only = matrix != (1, 0, 0, 1) and (format_ != "mp4" or not _is_plain_turn(matrix))
     info = MediaInfo(
@@ -165,11 +165,11 @@ def _probe_clip(path: Path, name: str, limits: Limits) -> tuple[MediaInfo, Image
     return info, first.image
 
 
-def _first_picture(path: Path) -> tuple[Frame, tuple[int, int, int, int], int]:
+def _first_picture(path: Path, limits: Limits) -> tuple[Frame, tuple[int, int, int, int], int]:
     from detection.vision.container import rotation_of
     from detection.vision.frames import first_frame
 
-    frame, matrix = first_frame(path)
+    frame, matrix = first_frame(path, lambda width, height: _check_pixels(width, height, limits))
     return frame, matrix, rotation_of(matrix)
 
 

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from av.video.frame import VideoFrame
 
+from detection.vision.container import NOTHING_DECODES
 from detection.vision.frames import ReadCount, read_frames
-from detection.vision.types import Frame, Image
+from detection.vision.types import Frame, Image, MediaError
 
 MOST_WIDE = 1280
 TIME_BASE = Fraction(1, 90000)
@@ -37,7 +38,9 @@ def make_proxy(source: Path, target: Path, on_progress: Callable[[int], None] | 
             closing(read_frames(source, None, None, count)) as frames,
             av.open(str(target), "w", format="mp4", options={"movflags": "+faststart"}) as out,
         ):
-            first = next(frames)
+            first = next(frames, None)
+            if first is None:
+                raise MediaError("unreadable", NOTHING_DECODES)
             width, height = _fitting(first.image)
             stream = out.add_stream("libx264", options={"preset": "veryfast", "crf": "24"})
             stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"

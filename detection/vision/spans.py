@@ -23,7 +23,7 @@ class Survey:
     times: Sequence[float]  # of all frames, in order; empty where the clip is not orderly
     entries: Sequence[float]  # times of the key frames before which everything is earlier
     end_s: float
-    frames: int
+    frames: int  # as the header says where packets are lost to damage, else as many as there are packets
     orderly: bool  # every packet has a stamp, no two the same, and they do not run back
 
 
@@ -36,8 +36,9 @@ def survey(
     clock = ClipClock(container, stream)
     times = array("d")
     entries: list[float] = []
+    damage: list[None] = []
     latest, end_s, count, orderly = -1.0, 0.0, 0, True
-    for packet in packets_of(container, stream):
+    for packet in packets_of(container, stream, lambda: damage.append(None)):
         if (packet.size == 0 and packet.pts is None and packet.dts is None) or packet.is_discard:
             continue
         count += 1
@@ -60,6 +61,8 @@ def survey(
             )
         if on_packet:
             on_packet(count, end_s)
+    if damage:  # frames that the demuxer could not get at are planned all the same, so that they are seen to be missing
+        count = max(count, stream.frames)
     ordered = sorted(times)
     if not orderly or any(a >= b for a, b in pairwise(ordered)):
         return Survey((), (), end_s, count, False)

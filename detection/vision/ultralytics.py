@@ -122,3 +122,19 @@ def _explained(error: Exception) -> DetectorError:
             permanent=True,
         )
     return DetectorError(f"The model could not look: {type(error).__name__}: {error}", permanent=False)
+
+
+def read_metadata(file: Path) -> dict[str, Any]:
+    """What Ultralytics noted in the metadata.yaml of a model it exported; empty where it holds no keys.
+
+    Raises DetectorError (permanent) where it cannot be read.
+    """
+    import yaml
+
+    try:
+        metadata = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DetectorError(
+            "The model's metadata.yaml, which names its labels, cannot be read.", permanent=True
+        ) from error
+    return metadata if isinstance(metadata, dict) else {}

@@ -21,7 +21,7 @@ import numpy as np
 
 from detection.vision.detector import Detector
 from detection.vision.types import DetectorError, Image
-from detection.vision.ultralytics import TASKS_WITH_BOXES, quiet_ultralytics
+from detection.vision.ultralytics import TASKS_WITH_BOXES, quiet_ultralytics, read_metadata
 
 Runtime: TypeAlias = Literal["openvino", "ultralytics"]
 
@@ -52,7 +52,7 @@ def inspect(path: Path) -> WeightsInfo:
     """
     if path.is_dir() or path.suffix == ".xml":
         files = _openvino_files(path)
-        facts, runtime = _read_metadata(next(file for file in files if file.name == "metadata.yaml")), "openvino"
+        facts, runtime = read_metadata(next(file for file in files if file.name == "metadata.yaml")), "openvino"
     else:
         if not path.is_file():
             raise DetectorError(f"There is no file {path.name}.", permanent=True)
@@ -101,18 +101,6 @@ def _openvino_files(path: Path) -> tuple[Path, ...]:
         if not file.is_file():
             raise DetectorError(f"The OpenVINO model {folder.name} lacks its {file.name}.", permanent=True)
     return tuple(files)
-
-
-def _read_metadata(file: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        facts = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DetectorError(
-            "The model's metadata.yaml, which names its labels, cannot be read.", permanent=True
-        ) from error
-    return facts if isinstance(facts, dict) else {}
 
 
 def _read_pt(path: Path) -> dict[str, Any]:

@@ -65,3 +65,14 @@ def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> Path:
     data[at : at + 36] = b"".join((value & 0xFFFFFFFF).to_bytes(4, "big") for value in values)
     path.write_bytes(data)
     return path
+
+
+def damage(path: Path, first: int, last: int) -> Path:
+    """Wipe the packets of an MP4 from ``first`` up to ``last``, all but their first bytes, which say what they are."""
+    with av.open(str(path)) as container:
+        packets = [(packet.pos or 0, packet.size) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for at, size in packets[first:last]:
+        data[at + 6 : at + size] = bytes(size - 6)
+    path.write_bytes(data)
+    return path

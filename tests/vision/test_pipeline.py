@@ -10,7 +10,7 @@ from PIL import Image as PillowImage
 
 from detection.vision import pipeline
 from detection.vision.frames import plan_spans
-from detection.vision.pipeline import detect, pack, thumbnails, track, unpack
+from detection.vision.pipeline import detect, pack, require_readable, thumbnails, track, unpack, unreadable
 from detection.vision.types import (
     Detection,
     DetectorError,
@@ -21,7 +21,7 @@ from detection.vision.types import (
     Track,
     TrackPoint,
 )
-from tests.vision.clips import picture, write_clip
+from tests.vision.clips import damage, picture, write_clip
 
 
 class WhiteSquare:
@@ -85,6 +85,38 @@ def test_a_still_clip_is_looked_at_once_a_second(tmp_path: Path) -> None:
     assert detect(path, "clip", None, detector, Params(fps=5, gate=False))[1].frames_inferred == 15
     detector.needs_motion = True
     assert detect(path, "clip", None, detector, Params(fps=5))[1].frames_inferred == 15
+
+
+def test_a_damaged_stretch_costs_its_own_frames_only(tmp_path: Path) -> None:
+    path = damage(write_clip(tmp_path / "clip.mp4", frames=90), 30, 60)
+    spans = plan_spans(path, 0.9)
+    parts = [detect(path, "clip", span, WhiteSquare(), Params(fps=10)) for span in spans]
+    assert [(stats.frames_read, len(found)) for found, stats in parts] == [(30, 10), (0, 0), (30, 10)]
+    planned, read = sum(span.frames for span in spans), sum(stats.frames_read for _, stats in parts)
+    assert unreadable(planned, read) == 30
+    require_readable(planned, read)
+
+
+def test_a_clip_of_which_less_than_half_decodes_is_damaged(tmp_path: Path) -> None:
+    path = damage(write_clip(tmp_path / "clip.mp4", frames=90), 30, 90)
+    (span,) = plan_spans(path, 60)
+    _, stats = detect(path, "clip", span, WhiteSquare(), Params())
+    with pytest.raises(
+        MediaError, match=r"^Only (2[5-9]|30) of the 90 frames of this clip could be read: it is damaged\.$"
+    ) as no:
+        require_readable(span.frames, stats.frames_read)
+    assert no.value.kind == "unreadable"
+
+
+def test_frames_that_are_only_counted_are_no_damage() -> None:
+    assert [unreadable(100, 98), unreadable(100, 97), unreadable(1000, 990), unreadable(1000, 989)] == [0, 3, 0, 11]
+    assert unreadable(60, 61) == 0
+    require_readable(100, 50)
+    require_readable(1, 1)
+    require_readable(0, 0)
+    for planned, read in ((100, 49), (1, 0)):
+        with pytest.raises(MediaError, match="damaged"):
+            require_readable(planned, read)
 
 
 def test_one_image_is_one_frame(tmp_path: Path) -> None:

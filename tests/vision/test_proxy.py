@@ -11,7 +11,7 @@ from detection.vision.frames import read_frames
 from detection.vision.probe import probe
 from detection.vision.proxy import make_proxy
 from detection.vision.types import Limits, MediaError
-from tests.vision.clips import set_matrix, write_clip
+from tests.vision.clips import damage, set_matrix, write_clip
 
 
 def test_a_proxy_plays_in_browsers_and_keeps_the_times(tmp_path: Path) -> None:
@@ -77,4 +77,11 @@ def test_work_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "no.mp4").write_text("no clip")
     with pytest.raises(MediaError):
         make_proxy(tmp_path / "no.mp4", tmp_path / "proxy.mp4")
+    assert not (tmp_path / "proxy.mp4").exists()
+
+
+def test_a_clip_of_which_nothing_decodes_leaves_no_copy(tmp_path: Path) -> None:
+    source = damage(write_clip(tmp_path / "clip.mp4"), 0, 60)
+    with pytest.raises(MediaError, match="Not one picture"):
+        make_proxy(source, tmp_path / "proxy.mp4")
     assert not (tmp_path / "proxy.mp4").exists()

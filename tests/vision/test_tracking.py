@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from detection.vision import tracking
 from detection.vision.detector import load_detector
 from detection.vision.pipeline import detect, track
 from detection.vision.tracking import track_frames
@@ -107,6 +108,50 @@ def test_the_order_of_detections_does_not_matter() -> None:
     frames = frames_of(person(0), person(500, speed=-40), person(250, 130, speed=5), person(20, 90, score=0.45))
     turned = [FrameDetections(f.time_s, f.inferred, f.detections[::-1]) for f in frames]
     assert track_frames(frames, Params()) == track_frames(turned, Params()) == track_frames(frames, Params())
+
+
+def test_tracking_reports_and_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = frames_of(person(0), person(500, speed=-40))
+    told: list[int] = []
+    whole = track("clip", frames, Params(), lambda: told.append(1))
+    assert (len(whole), len(told)) == (2, 1)
+    monkeypatch.setattr(tracking, "REPORT_S", -1.0)
+    track("clip", frames, Params(), lambda: told.append(1))
+    assert len(told) > len(frames)
+
+    class Cancelled(Exception):
+        pass
+
+    def stop() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        track_frames(frames, Params(), stop)
+
+
+def test_the_work_grows_with_the_clip_and_no_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every loose detection was compared with every track's ends, and every track with every other one."""
+    calls: list[int] = []
+    real = tracking.overlap
+    monkeypatch.setattr(tracking, "overlap", lambda a, b: calls.append(1) or real(a, b))
+    beyond = tracking._beyond
+    monkeypatch.setattr(tracking, "_beyond", lambda *given: calls.append(1) or beyond(*given))
+    same = tracking._is_same
+    monkeypatch.setattr(tracking, "_is_same", lambda *given: calls.append(1) or same(*given))
+
+    def steps(many: int) -> int:
+        """One scene of three seconds, again and again: two labels, and weak boxes that belong to nothing."""
+        movers = [
+            person(200 * lane, start_s=3 * n, end_s=3 * n + 1.5, label=label, speed=10)
+            for n in range(many)
+            for lane, label in enumerate(("person", "dog", "cat"))
+        ]
+        weak = [person(900, 900, start_s=3 * n + 0.5, end_s=3 * n + 0.7, score=0.3) for n in range(many)]
+        calls.clear()
+        track_frames(frames_of(*movers, *weak, times=[k / 5 for k in range(15 * many)]), Params())
+        return len(calls)
+
+    assert steps(40) < 2.5 * steps(20)
 
 
 def score_tracks(data: Path) -> Any:
