@@ -109,12 +109,10 @@ class OpenVinoDetector:
             raise DetectorError("The model gave no usable numbers for a picture.", permanent=False)
         if self._end_to_end:
             boxes, scores, classes = output[:, :4], output[:, 4], output[:, 5].astype(np.intp)
-            keep = np.flatnonzero(scores > self.params.min_score)
-            keep = keep[np.argsort(-scores[keep], kind="stable")]
         else:
             boxes, scores, classes = _corners(output)
-            keep = suppress(boxes, scores, classes, self.params.min_score, self.params.iou)
-        keep = keep[:MOST_BOXES]
+        # An NMS-free head is trained to answer once for each object, and now and then answers twice.
+        keep = suppress(boxes, scores, classes, self.params.min_score, self.params.iou)[:MOST_BOXES]
         placed = unletterbox(boxes[keep], image.shape[1], image.shape[0], self._width, self._height)
         return [
             Detection(x1, y1, x2, y2, float(scores[i]), self.labels[classes[i]])

@@ -169,11 +169,11 @@ def track(
     params: Params,
     on_progress: Callable[[], None] | None = None,
 ) -> list[Track]:
-    """The objects behind the detections: a clip's tracks in order of their start, or each box of an image by itself.
+    """The objects behind the detections: a clip's tracks in order of their start, or each box of a single picture.
 
     ``on_progress()`` is called about every second of work on a clip; what it raises stops the work and passes through.
     """
-    if kind == "clip":
+    if kind == "clip" and len(frames) > 1:
         return track_frames(frames, params, on_progress)
     return [
         Track(d.label, d.score, (TrackPoint(frame.time_s, d.x1, d.y1, d.x2, d.y2, d.score),))

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from detection.vision.nms import suppress
 from detection.vision.types import Detection, DetectorError, Image, Params
 
 TASKS_WITH_BOXES = {"detect", "segment", "pose"}
@@ -99,10 +100,12 @@ class UltralyticsDetector:
         rows = boxes.data.cpu().numpy().astype(np.float64)
         rows[:, [0, 2]] = rows[:, [0, 2]].clip(0, width)
         rows[:, [1, 3]] = rows[:, [1, 3]].clip(0, height)
-        found = [
-            Detection(x1, y1, x2, y2, score, self.labels[int(label)]) for x1, y1, x2, y2, score, label in rows.tolist()
+        # An NMS-free head is trained to answer once for each object, and now and then answers twice.
+        keep = suppress(rows[:, :4], rows[:, 4], rows[:, 5].astype(np.intp), 0.0, self.params.iou)
+        return [
+            Detection(x1, y1, x2, y2, score, self.labels[int(label)])
+            for x1, y1, x2, y2, score, label in rows[keep].tolist()
         ]
-        return sorted(found, key=lambda detection: -detection.score)
 
     def reset(self) -> None:
         """Nothing: each picture is looked at by itself."""

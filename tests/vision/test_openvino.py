@@ -102,11 +102,12 @@ def test_boxes_come_back_in_the_pixels_of_the_picture(batch: int | str, tmp_path
     assert detector.detect([]) == []
 
 
-def test_an_end_to_end_model_is_read_as_it_is(tmp_path: Path) -> None:
+def test_an_end_to_end_model_is_read_and_its_double_answers_are_dropped(tmp_path: Path) -> None:
     rows = np.zeros((30, 6))
     rows[0] = 8, 16, 24, 40, 0.6, 1
     rows[1] = 8, 16, 24, 40, 0.9, 0
     rows[2] = 8, 16, 24, 40, 0.2, 0
+    rows[3] = 9, 16, 24, 40, 0.5, 0  # the person once more
     detector = OpenVinoDetector(tiny_model(tmp_path / "model", rows, {0: "person", 1: "car"}) / "tiny.xml", Params())
     (found,) = detector.detect([white(64, 64)])
     assert found == [

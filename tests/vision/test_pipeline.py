@@ -130,6 +130,13 @@ def test_one_image_is_one_frame(tmp_path: Path) -> None:
     assert track("image", found, Params(sighting_score=0.95)) == []
 
 
+def test_a_clip_of_one_picture_has_what_the_picture_has() -> None:
+    weak, strong = Detection(1, 2, 30, 40, 0.45, "car"), Detection(50, 2, 80, 40, 0.9, "car")
+    seen = [FrameDetections(0.0, inferred=True, detections=(strong, weak))]
+    assert track("clip", seen, Params()) == track("image", seen, Params())
+    assert [found.score for found in track("clip", seen, Params())] == [0.9, 0.45]
+
+
 def test_an_image_cannot_be_looked_at_by_motion(tmp_path: Path) -> None:
     detector = WhiteSquare()
     detector.needs_motion = True
