@@ -71,7 +71,7 @@ def _draw_and_analyse() -> Analysis | None:
     model = add_model(str(YARD), EXAMPLE_MODEL, log.debug)
     with tempfile.TemporaryDirectory(prefix="nightjar-example-") as folder:
         path = Path(folder) / "yard.mp4"
-        write_clip(path, draw_scene(EXAMPLE_SEED), fps=10)
+        write_clip(path, draw_scene(EXAMPLE_SEED, seconds=12.0), fps=10)
         with path.open("rb") as file:
             taken = take_in(
                 File(file, name=path.name), path, sha256_of(path), EXAMPLE_NAME, model=model, is_example=True
