@@ -18,6 +18,9 @@ from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
+# Bound here, before anything imports Ultralytics: that replaces it by one that goes looking for plugins to install.
+from PIL.Image import open as open_picture
+
 from detection.vision.container import (
     NOTHING_DECODES,
     ROUNDING_S,
@@ -187,7 +190,7 @@ def read_image(path: Path) -> Image:
             "This file is not an image that can be read (JPEG, PNG, WebP).",
         )
     try:
-        with PillowImage.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+        with open_picture(path, formats=("JPEG", "PNG", "WEBP")) as picture:
             upright = ImageOps.exif_transpose(picture)
             if upright.mode.startswith("I"):  # 16 bits a pixel: Pillow would clip them, not scale them
                 wide = np.asarray(upright).astype(np.float64) / 257

@@ -90,11 +90,11 @@ def _probe_image(path: Path, name: str, limits: Limits) -> tuple[MediaInfo, Imag
     from PIL import Image as PillowImage
     from PIL import UnidentifiedImageError
 
-    from detection.vision.frames import read_image
+    from detection.vision.frames import open_picture, read_image
 
     PillowImage.MAX_IMAGE_PIXELS = None  # our own limit is checked from the header, before anything is decoded
     try:
-        with PillowImage.open(path, formats=("JPEG", "PNG", "WEBP")) as picture:
+        with open_picture(path, formats=("JPEG", "PNG", "WEBP")) as picture:
             _check_pixels(*picture.size, limits)
             exif = picture.getexif()
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:

@@ -68,10 +68,15 @@ class System:
         return [pid for pid, command in marked(self.mark).items() if words in command]
 
 
-def start(environment: dict[str, str], log: Path) -> tuple[subprocess.Popen[bytes], str]:
+def start(environment: dict[str, str], log: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
     """Prepares and starts an installation; answers its launcher and the administrator's password."""
     prepared = subprocess.run(
-        [sys.executable, "manage.py", "prepare"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, "manage.py", "prepare", *options],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
     password = re.search(r"password\s+(\S+)", prepared.stdout)
@@ -86,10 +91,10 @@ def start(environment: dict[str, str], log: Path) -> tuple[subprocess.Popen[byte
 def system(tmp_path, installation) -> Iterator[Callable[..., System]]:
     started: list[System] = []
 
-    def begin(**settings: str) -> System:
+    def begin(*options: str, **settings: str) -> System:
         mark = uuid4().hex
         environment = installation(WEIGHTS_URL="http://127.0.0.1:9", **{MARK: mark}, **settings)
-        launcher, password = start(environment, tmp_path / "up.log")
+        launcher, password = start(environment, tmp_path / "up.log", *options)
         address = f"http://127.0.0.1:{environment['PORT']}"
         system = System(launcher, tmp_path / "up.log", mark, Browser(address, requests.Session()), environment)
         started.append(system)
@@ -198,7 +203,7 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
     # accepted is analysed all the same.
     long = clip.parent / "long.mp4"
     frames = list(draw_scene(12, width=480, height=270, seconds=12, fps=10, parked=False))
-    write_clip(long, (frame for _ in range(15) for frame in frames), fps=10)
+    write_clip(long, (frame for _ in range(6) for frame in frames), fps=10)
     page_of_long = upload(browser, long, "long.mp4")
     wait_for("the analysis to be under way", lambda: "frames read, with" in browser.get(page_of_long).text, limit_s=60)
     for pid in ours.processes("-Q analyse"):
@@ -223,7 +228,7 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
 
 
 def test_the_same_on_postgresql_redis_and_s3(system, clip, postgres, redis_url, s3_url):
-    ours = system(DATABASE_URL=postgres, BROKER_URL=redis_url, STORAGE_URL=s3_url)
+    ours = system("--no-example", DATABASE_URL=postgres, BROKER_URL=redis_url, STORAGE_URL=s3_url)
     page = upload(ours.browser, clip)
     until_analysed(ours.browser, page)
     review(ours.browser, page)
@@ -232,7 +237,7 @@ def test_the_same_on_postgresql_redis_and_s3(system, clip, postgres, redis_url, 
 
 
 def test_the_same_on_postgresql_and_rabbitmq(system, clip, postgres, rabbitmq_url):
-    ours = system(DATABASE_URL=postgres, BROKER_URL=rabbitmq_url)
+    ours = system("--no-example", DATABASE_URL=postgres, BROKER_URL=rabbitmq_url)
     page = upload(ours.browser, clip)
     until_analysed(ours.browser, page)
     review(ours.browser, page)

@@ -13,7 +13,8 @@ import pytest
 
 from detection.vision.detector import load_detector
 from detection.vision.draw import LABELS, draw_scene
-from detection.vision.types import DetectorError, Params
+from detection.vision.frames import read_image
+from detection.vision.types import DetectorError, MediaError, Params
 from detection.vision.ultralytics import UltralyticsDetector
 from detection.vision.weights import YARD
 from tests.vision.scoring import recall_precision
@@ -34,6 +35,16 @@ def test_the_small_model_finds_what_the_truth_says(detector: UltralyticsDetector
     assert sum(len(objects) for objects in truth) > 100
     assert recall > 0.8
     assert precision > 0.8
+
+
+def test_a_damaged_image_is_refused_with_its_sentence_after_ultralytics_was_loaded(
+    detector: UltralyticsDetector, tmp_path: Path
+):
+    """Ultralytics replaces Pillow's opening of files by one that looks for a plugin, and fails for want of it."""
+    damaged = tmp_path / "gate.jpg"
+    damaged.write_bytes(b"\xff\xd8\xff\xe0" + bytes(100))
+    with pytest.raises(MediaError):
+        read_image(damaged)
 
 
 def test_it_knows_its_labels_and_needs_no_motion(detector: UltralyticsDetector):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ ADMINISTRATOR = "admin"
 class Command(BaseCommand):
     help = "Makes the database, the pages' files, the first administrator, the first model and the example ready."
 
-    def handle(self, **_: Any) -> None:
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-example", action="store_true", help="store no example clip")
+
+    def handle(self, *, no_example: bool = False, **_: Any) -> None:
         try:
             folders.data_folder(settings.DATA_DIR)
             folders.private_folder(folders.run_dir(settings.DATA_DIR))
@@ -31,7 +35,7 @@ class Command(BaseCommand):
         self._migrate()
         self._collect_static()
         if not get_user_model().objects.filter(is_superuser=True).exists():
-            self._first_run()
+            self._first_run(with_example=not no_example)
             # Last, so that the password stands at the end of what was printed, and a first start that was interrupted
             # is still the first one.
             self._make_administrator()
@@ -51,12 +55,13 @@ class Command(BaseCommand):
             call_command("collectstatic", interactive=False, verbosity=0)
             stamp.write_text(state)
 
-    def _first_run(self) -> None:
+    def _first_run(self, *, with_example: bool) -> None:
         """The first model and the example; not tried again on each start, because without a network it takes time."""
         from workers import first_run
 
         first_run.fetch_general_model(self.stdout)
-        first_run.store_example(self.stdout)
+        if with_example:
+            first_run.store_example(self.stdout)
 
     def _make_administrator(self) -> None:
         users = get_user_model().objects
