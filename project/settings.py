@@ -6,6 +6,7 @@ Every value has a working default for one machine, except SECRET_KEY, which `mak
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -185,7 +186,7 @@ WEIGHTS_TIMEOUT_S = seconds("WEIGHTS_TIMEOUT_S", 20.0)
 BROKER_URL = env.str("BROKER_URL", default="") or broker.embedded_url(DATA_DIR)
 BROKER_IS_EMBEDDED = not env.str("BROKER_URL", default="")
 VISIBILITY_TIMEOUT_S = 6 * 3600  # far above any task: leases, not the broker, find lost work
-CELERY = {
+CELERY: dict[str, Any] = {
     "broker_url": BROKER_URL,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,

@@ -18,9 +18,6 @@ from av.video.stream import VideoStream
 from PIL import Image as PillowImage
 from PIL import ImageOps, UnidentifiedImageError
 
-# Bound here, before anything imports Ultralytics: that replaces it by one that goes looking for plugins to install.
-from PIL.Image import open as open_picture
-
 from detection.vision.container import (
     NOTHING_DECODES,
     ROUNDING_S,
@@ -37,7 +34,19 @@ from detection.vision.sniff import IMAGE_FORMATS, sniff
 from detection.vision.spans import plan_spans, survey
 from detection.vision.types import Frame, Image, MediaError, Span
 
-__all__ = ["ReadCount", "first_frame", "frames_at", "open_clip", "plan_spans", "read_frames", "read_image"]
+__all__ = [
+    "ReadCount",
+    "first_frame",
+    "frames_at",
+    "open_clip",
+    "open_picture",
+    "plan_spans",
+    "read_frames",
+    "read_image",
+]
+
+# Bound here, before anything imports Ultralytics: that replaces it by one that goes looking for plugins to install.
+open_picture = PillowImage.open
 
 SEEK_AHEAD_S = 3.0  # decoding on is cheaper than seeking for a picture that is nearer than this
 LEAD_IN_S = 15.0  # how far back to begin where a key frame cannot be decoded by itself
