@@ -142,7 +142,7 @@ def working_on(row: W) -> Iterator[Keeper]:
     except (OperationalError, InterfaceError):
         # The row cannot be written; its lease runs out and the sweep sends it again.
         log.exception("the database failed while working on %s %s", row._meta.verbose_name, row.pk)
-        connection.close()
+        renew_connection()
         raise TryAgain(delay_s=10) from None
     except Exception as error:
         failure = explain(error)
