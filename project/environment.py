@@ -18,7 +18,10 @@ from pathlib import Path
 GENERATED = {
     "SECRET_KEY": "signs sessions and links; a new one signs everybody out",
     "FLOWER_PASSWORD": "between the pages and Flower, the view of the queues; nobody types it",
+    "CAMERA_KEYS": "encrypts the cameras' addresses in the database; keep a copy, without it they are lost",
 }
+# How many random bytes; a Fernet key has exactly 32, and may lack the padding.
+BYTES = {"CAMERA_KEYS": 32}
 HEADER = """\
 # The settings of this installation. Keep this file to yourself: it holds secrets.
 # .env.example lists what else can be set here.
@@ -35,7 +38,7 @@ def missing(text: str) -> list[str]:
 def completed(text: str) -> str:
     """The text with a value for each generated key; everything else stays as it is."""
     for key in missing(text):
-        line = f"{key}={secrets.token_urlsafe(50)}"
+        line = f"{key}={secrets.token_urlsafe(BYTES.get(key, 50))}"
         empty = re.compile(rf"^[ \t]*(?:export\s+)?{key}[ \t]*=.*$", re.MULTILINE)
         if empty.search(text):  # the first line of a key counts, so one more at the end would not be read
             text = empty.sub(line, text, count=1)

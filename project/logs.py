@@ -2,12 +2,19 @@
 
 import logging
 
+from project.scrub import scrub
 
-class WithoutSweeps(logging.Filter):
-    """Drops the lines that say that a sweep was sent, received and done, every few seconds; its troubles stay."""
+
+class WithoutRoutine(logging.Filter):
+    """Drops the lines that say that a sweep or a grab was sent, received and done, each second; their troubles stay."""
+
+    ROUTINE = ("workers.tasks.sweep", "workers.tasks.grab")
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno > logging.INFO or "workers.tasks.sweep" not in record.getMessage()
+        if record.levelno > logging.INFO or not record.name.startswith("celery."):
+            return True
+        message = record.getMessage()
+        return not any(task in message for task in self.ROUTINE)
 
 
 class RefusalsInOneLine(logging.Filter):
@@ -17,4 +24,22 @@ class RefusalsInOneLine(logging.Filter):
         if getattr(record, "status_code", 500) < 500:
             record.exc_info = None
             record.exc_text = None
+        return True
+
+
+class Scrubbed(logging.Filter):
+    """Takes the credentials out of a line and its traceback. The last of the filters: the others see what was said."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - whatever an argument's own __str__ raises; logging would print them all
+            message = f"{record.msg} (with arguments that do not fit)"
+        record.msg, record.args = scrub(message), ()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        if record.exc_text:
+            record.exc_text = scrub(record.exc_text)  # formatters take this one and do not make their own
+        if record.stack_info:
+            record.stack_info = scrub(record.stack_info)
         return True

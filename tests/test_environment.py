@@ -9,6 +9,9 @@ from pathlib import Path
 
 import environ
 import pytest
+from cryptography.fernet import Fernet
+
+from project.keys import padded, validate
 
 SCRIPT = Path(__file__).resolve().parent.parent / "project" / "environment.py"
 
@@ -33,7 +36,11 @@ def test_a_new_file_has_secrets_that_only_its_owner_can_read(tmp_path: Path) -> 
     assert done.returncode == 0
     assert "Wrote" in done.stdout
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert {key: len(value) > 50 for key, value in read(path).items()} == {"SECRET_KEY": True, "FLOWER_PASSWORD": True}
+    assert {key: len(value) for key, value in read(path).items()} == {
+        "SECRET_KEY": 67,
+        "FLOWER_PASSWORD": 67,
+        "CAMERA_KEYS": 43,
+    }
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -63,7 +70,7 @@ def test_a_file_of_the_users_own_keeps_every_line_and_gets_what_it_lacks(tmp_pat
     path.write_text("PORT=9000\nSECRET_KEY=mine # chosen long ago")
     path.chmod(0o640)
     done = write(path)
-    assert "Added FLOWER_PASSWORD" in done.stdout
+    assert "Added FLOWER_PASSWORD and CAMERA_KEYS" in done.stdout
     assert path.read_text().startswith("PORT=9000\nSECRET_KEY=mine # chosen long ago\n")
     assert len(read(path)["FLOWER_PASSWORD"]) > 50
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -90,6 +97,28 @@ def test_the_settings_read_what_was_written(tmp_path: Path, monkeypatch: pytest.
     assert env.str("SECRET_KEY") == read(path)["SECRET_KEY"]
     assert env.str("FLOWER_PASSWORD") == "of the environment"
     monkeypatch.delenv("SECRET_KEY")
+
+
+def test_the_key_for_the_cameras_is_one_that_the_settings_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / ".env"
+    write(path)
+    monkeypatch.setenv("CAMERA_KEYS", "")  # so that it is put back
+    monkeypatch.delenv("CAMERA_KEYS")
+    env = environ.Env()
+    env.read_env(str(path))
+    keys = env.list("CAMERA_KEYS")
+    validate(keys)
+    assert [padded(key) for key in keys] == [read(path)["CAMERA_KEYS"] + "="]
+    assert Fernet(padded(keys[0])).decrypt(Fernet(padded(keys[0])).encrypt(b"an address")) == b"an address"
+
+
+def test_a_key_that_is_there_is_never_replaced(tmp_path: Path) -> None:
+    """What was encrypted with it would be lost."""
+    path = tmp_path / ".env"
+    path.write_text("CAMERA_KEYS=new,old\n")
+    write(path)
+    assert read(path)["CAMERA_KEYS"] == "new,old"
+    assert path.read_text().count("CAMERA_KEYS") == 1
 
 
 def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path: Path) -> None:
