@@ -18,6 +18,8 @@ from detection.vision.sniff import CLIP_FORMATS, IMAGE_FORMATS, sniff
 from detection.vision.types import Limits, MediaError, MediaInfo
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from av.container import InputContainer
     from av.video.stream import VideoStream
     from PIL.Image import Exif
@@ -73,8 +75,16 @@ def probe(path: Path, limits: Limits, preview: Path | None = None) -> MediaInfo:
     else:
         raise MediaError(*REFUSALS[name])
     if preview:
-        _save_preview(picture, preview)
+        save_preview(picture, preview)
     return info
+
+
+def look_at_image(path: Path, limits: Limits) -> tuple[MediaInfo, Image]:
+    """``probe`` for what must be an image, with its decoded picture. Raises MediaError as ``probe`` does."""
+    name = sniff(path)
+    if name not in IMAGE_FORMATS:
+        raise MediaError(*REFUSALS.get(name, REFUSALS[None]))
+    return _probe_image(path, name, limits)
 
 
 def _check_pixels(width: int, height: int, limits: Limits) -> None:
@@ -289,7 +299,8 @@ def _vint(data: bytes, at: int) -> tuple[int | None, int]:
     return (None if width > 8 or value == (1 << 7 * width) - 1 else value), width
 
 
-def _save_preview(image: Image, target: Path) -> None:
+def save_preview(image: Image, target: Path | BinaryIO) -> None:
+    """The picture as a small JPEG."""
     from PIL import Image as PillowImage
 
     picture = PillowImage.fromarray(image)
