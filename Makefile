@@ -32,6 +32,7 @@ check: ## Run the linters, the type checker and the checks of the settings and m
 	$(BIN)/lint-imports
 	DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python manage.py makemigrations --check --dry-run
 	NIGHTJAR_ENV_FILE=/dev/null SECRET_KEY="$$($(BIN)/python -c 'import secrets; print(secrets.token_urlsafe(50))')" \
+		CAMERA_KEYS="$$($(BIN)/python -c 'import base64, os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())')" \
 		HTTPS=true ALLOWED_HOSTS=nightjar.example $(BIN)/python manage.py check --deploy --fail-level WARNING
 
 clean: ## Remove .venv and the tools' caches; the data and .env stay

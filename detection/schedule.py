@@ -27,6 +27,7 @@ Kind = Literal["every", "cron", "sun"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INSTANT = timedelta(microseconds=1)
 AHEAD = timedelta(days=370)  # beyond this it counts as never
+AHEAD_OF_CRON = timedelta(days=8 * 366)  # 29 February, also over 2100
 YEAR = timedelta(days=366)
 
 LEAST_EVERY_S = 2
@@ -72,8 +73,8 @@ class Schedule:
         return {}
 
     def next_after(self, moment: datetime) -> datetime | None:
-        """The first planned time that is later than the moment; None where there is none within 370 days."""
-        return next(self._planned(moment, moment + AHEAD), None)
+        """The first planned time that is later than the moment; None where there is none for a year or, by cron, 8."""
+        return next(self._planned(moment, moment + (AHEAD_OF_CRON if self.kind == "cron" else AHEAD)), None)
 
     def between(self, after: datetime, until: datetime, limit: int = 20_000) -> list[datetime]:
         """The planned times with after < time <= until, in their order; of too many the first `limit`."""
@@ -208,5 +209,9 @@ def _wrong_cron(expression: str) -> str:
         CronSim(expression, EPOCH)
     except (CronSimError, ValueError, AssertionError) as error:
         part = next((name for name in CRON_PARTS if str(error).endswith(name)), "")
-        return f"The {part} of this cron expression is wrong." if part else "This cron expression cannot be read."
+        return (
+            f"The {part.replace('-of-', ' of the ')} of this cron expression is wrong."
+            if part
+            else "This cron expression cannot be read."
+        )
     return ""

@@ -5,7 +5,7 @@ import warnings
 
 from celery import Celery
 from celery.platforms import SecurityWarning
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_init
 
 # Said at every start as root, as in a container. What it warns of is pickles from the broker; ours carries numbers in
 # JSON, and a worker refuses anything else.
@@ -20,13 +20,30 @@ app = Celery("nightjar")
 def _configure(sender: Celery, **_: object) -> None:
     """Hands over Celery's own values only, never the whole settings object, which Flower would show."""
     from django.conf import settings
+    from django.core.exceptions import ImproperlyConfigured
 
-    sender.conf.update(settings.CELERY)
+    try:
+        sender.conf.update(settings.CELERY)
+    except ImproperlyConfigured as error:
+        raise SystemExit(str(error)) from None
 
 
 @setup_logging.connect
 def _keep_our_logging(**_: object) -> None:
     """Django has set logging up; a receiver of this signal keeps Celery from doing it again."""
+
+
+@worker_init.connect
+def _require_keys(**_: object) -> None:
+    """A worker that could read no camera's address must not take their captures."""
+    from django.core.exceptions import ImproperlyConfigured
+
+    from detection.keys import check_keys
+
+    try:
+        check_keys()
+    except ImproperlyConfigured as error:
+        raise SystemExit(str(error)) from None
 
 
 app.autodiscover_tasks(["workers"])

@@ -11,7 +11,7 @@ from typing import Any
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from project import __version__, broker, storage, version
+from project import __version__, broker, keys, scrub, storage, version
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -141,6 +141,7 @@ LOGIN_REDIRECT_URL = "home"
 LOGOUT_REDIRECT_URL = "login"
 
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = ["project.formats"]
 USE_I18N = False
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="UTC")
@@ -176,11 +177,46 @@ ANALYSE_FPS = seconds("ANALYSE_FPS", 5.0)
 LEASE_S = whole("LEASE_S", 15)
 RENEW_S = seconds("RENEW_S", 1.0)
 MAX_ATTEMPTS = whole("MAX_ATTEMPTS", 3)
-SWEEP_S = seconds("SWEEP_S", 3.0)
+SWEEP_S = seconds("SWEEP_S", 1.0)
 TASK_TIME_LIMIT_S = whole("TASK_TIME_LIMIT_S", 1800)
 PROXY_TIME_LIMIT_S = whole("PROXY_TIME_LIMIT_S", 4 * 3600)
 WEIGHTS_URL = env.str("WEIGHTS_URL", default="https://github.com/ultralytics/assets/releases/download/v8.4.0")
 WEIGHTS_TIMEOUT_S = seconds("WEIGHTS_TIMEOUT_S", 20.0)
+
+# Cameras. The first of the keys encrypts their addresses, all of them decrypt.
+CAMERA_KEYS = env.list("CAMERA_KEYS", default=[])
+if not CAMERA_KEYS:
+    raise ImproperlyConfigured(
+        "CAMERA_KEYS is not set: run `make setup`, which writes one into .env, or set it yourself. Where cameras are "
+        "in the database already, it must be the key that was set when they were entered."
+    )
+keys.validate(CAMERA_KEYS)
+CAMERA_ALLOW_PRIVATE = env.bool("CAMERA_ALLOW_PRIVATE", default=True)
+CAMERA_ALLOW_LOOPBACK = env.bool("CAMERA_ALLOW_LOOPBACK", default=False)
+CAMERA_FILES_DIR = Path(env.str("CAMERA_FILES_DIR", default=str(DATA_DIR / "camera-files")))
+GRAB_CONNECT_S = seconds("GRAB_CONNECT_S", 4.0)
+GRAB_FIRST_FRAME_S = seconds("GRAB_FIRST_FRAME_S", 8.0)
+GRAB_TOTAL_S = seconds("GRAB_TOTAL_S", 12.0)
+GRAB_MAX_BYTES = whole("GRAB_MAX_BYTES", 32 * 1024**2)
+GRAB_ATTEMPTS = whole("GRAB_ATTEMPTS", 3, most=100)
+# Off-line: this long without a picture, and at least two captures failed. Only then is anybody told.
+CAMERA_OFFLINE_AFTER_S = seconds("CAMERA_OFFLINE_AFTER_S", 25.0)
+# The circuit breaker: after so long without a picture it is tried less and less, at last every so many seconds.
+CAMERA_BREAKER_AFTER_S = seconds("CAMERA_BREAKER_AFTER_S", 600.0)
+CAMERA_BREAKER_MAX_S = seconds("CAMERA_BREAKER_MAX_S", 300.0)
+
+# Who is told of cameras that go away and come back, and of what else people should know.
+EMAIL_CONFIG = env.email_url("EMAIL_URL", default="smtp://localhost:25")
+vars().update({name: value for name, value in EMAIL_CONFIG.items() if name.startswith("EMAIL_")})
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = env.str("NOTIFY_FROM", default="nightjar@localhost")
+NOTIFY_EMAILS = env.list("NOTIFY_EMAILS", default=[])
+NOTIFY_WEBHOOK_URL = env.str("NOTIFY_WEBHOOK_URL", default="")
+NOTIFY_APPRISE_URLS = env.list("NOTIFY_APPRISE_URLS", default=[])
+NOTIFY_ATTEMPTS = whole("NOTIFY_ATTEMPTS", 12, most=20)
+NOTIFY_HOLD_OFF_S = seconds("NOTIFY_HOLD_OFF_S", 600.0)
+SITE_URL = env.str("SITE_URL", default=f"http://{HOST}:{PORT}").rstrip("/")
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # Celery is given its own values only: Flower and `celery inspect conf` show whatever it is given.
 BROKER_URL = env.str("BROKER_URL", default="") or broker.embedded_url(DATA_DIR)
@@ -215,6 +251,10 @@ CELERY: dict[str, Any] = {
         "workers.tasks.analyse_chunk": {"queue": "chunks"},
         "workers.tasks.finish": {"queue": "finish"},
         "workers.tasks.sweep": {"queue": "housekeeping"},
+        "workers.tasks.notify": {"queue": "notify"},
+        # Cameras in trouble have a queue of their own, see Camera.queue.
+        "workers.tasks.grab": {"queue": "grab"},
+        "workers.tasks.try_source": {"queue": "grab"},
     },
     "beat_schedule": {
         # A sweep that was not taken before the next one is due has nothing to add to it.
@@ -236,12 +276,17 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "filters": {
-        "without_sweeps": {"()": "project.logs.WithoutSweeps"},
+        "without_routine": {"()": "project.logs.WithoutRoutine"},
         "refusals": {"()": "project.logs.RefusalsInOneLine"},
+        "scrubbed": {"()": "project.logs.Scrubbed"},
     },
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "handlers": {
-        "stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["without_sweeps", "refusals"]}
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["without_routine", "refusals", "scrubbed"],
+        }
     },
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
@@ -250,6 +295,9 @@ LOGGING = {
         "celery.worker.strategy": {"level": "WARNING"},
         "flower": {"level": "ERROR"},
         "kombu.mixins": {"level": "WARNING"},
+        # Their lines have whole addresses in them, with passwords and tokens.
+        "urllib3": {"level": "CRITICAL"},
+        "apprise": {"level": "CRITICAL"},
     },
 }
 
@@ -266,6 +314,10 @@ if SENTRY_DSN:
         send_default_pii=False,
         include_local_variables=False,
         max_request_body_size="never",
+        trace_propagation_targets=[],  # cameras and webhooks are told nothing of it
+        before_send=scrub.before_send,
+        before_send_transaction=scrub.before_send_transaction,
+        before_breadcrumb=scrub.before_breadcrumb,
     )
 
 # No telemetry and no installing behind the user's back from the libraries that would.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import Group, User
 from django.core.files.base import ContentFile
 
-from detection.models import Analysis, Chunk, Media, Model
+from detection.fields import Secret
+from detection.models import Analysis, Camera, Capture, Chunk, Media, Model
 from detection.vision.pack import pack
 from detection.vision.types import Detection, DetectStats, FrameDetections, MediaInfo, Span, Track, TrackPoint
 
@@ -38,6 +39,7 @@ IMAGE = MediaInfo(
 )
 SPANS = [Span(0, 0.0, 5.0, 125), Span(1, 5.0, 10.0, 125)]
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ADDRESS = "http://viewer:s3cret@10.0.0.5/snap.jpg"
 
 
 def a_user(group: str = "") -> User:
@@ -94,3 +96,38 @@ def a_done_analysis(media: Media | None = None, tracks: list[Track] | None = Non
     finishing.finish([a_track()] if tracks is None else tracks, {}, finish_s=0.1)
     finishing.refresh_from_db()
     return finishing
+
+
+def a_camera(name: str = "", **fields: object) -> Camera:
+    """A camera in service, every minute unless told otherwise; its address has a password in it.
+
+    What only verbs write (``state``, ``failures``, ``next_at``, ``last_media`` ...) can be given as well.
+    """
+    verbs_write = {field.name for field in Camera._meta.fields if not field.editable}
+    entered = {key: value for key, value in fields.items() if key not in verbs_write}
+    written = {key: value for key, value in fields.items() if key in verbs_write}
+    address = written.pop("address", Secret.of(ADDRESS))
+    camera = Camera(name=name or f"Camera {Camera.objects.count() + 1}", **{"source": "http", **entered})
+    camera.put_in_service(address)
+    if written:
+        Camera.objects.filter(pk=camera.pk).update(**written)
+        camera.refresh_from_db()
+    return camera
+
+
+def a_capture(camera: Camera | None = None, state: str = "grabbed", at: datetime = NOON, **fields: object) -> Capture:
+    """A capture that ended as ``state`` half a second after its planned time; or, "planned", one still to be grabbed.
+
+    With ``times`` and ``last_at`` it stands for several that were missed.
+    """
+    if state == Capture.State.PLANNED:
+        ends = {"until": at + timedelta(seconds=60)}
+    else:
+        ends = {"finished_at": at + timedelta(seconds=0.5), "attempts": 0 if state == Capture.State.MISSED else 1}
+    whys = {
+        "failed": {"kind": "timeout", "why": "The camera timed out: no picture within 8 s."},
+        "missed": {"kind": "late", "why": "No worker was free for it in time."},
+    }
+    return Capture.objects.create(
+        camera=camera or a_camera(), state=state, planned_at=at, **{**ends, **whys.get(state, {}), **fields}
+    )

@@ -94,6 +94,7 @@ def installation(tmp_path: Path, free_port: int) -> Callable[..., dict[str, str]
             "NIGHTJAR_ENV_FILE": os.devnull,
             "SECRET_KEY": "an-installation-for-one-test-" + "0123456789abcdefghijklmnopqrstuv",
             "FLOWER_PASSWORD": "for-one-test",
+            "CAMERA_KEYS": "b25seS1mb3ItdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmc=",
             "DATA_DIR": str(tmp_path / "data"),
             "PORT": str(free_port),
             "NO_COLOR": "1",

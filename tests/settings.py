@@ -13,12 +13,18 @@ if "NIGHTJAR_TEST_DATA_DIR" not in os.environ:
     os.environ["NIGHTJAR_TEST_DATA_DIR"] = folder = tempfile.mkdtemp(prefix="nightjar-tests-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
-for name in ("BROKER_URL", "STORAGE_URL", "DATABASE_URL", "HTTPS", "BEHIND_PROXY", "SENTRY_DSN", "HOST", "PORT"):
+OURS = (
+    "BROKER_URL", "STORAGE_URL", "DATABASE_URL", "HTTPS", "BEHIND_PROXY", "SENTRY_DSN", "HOST", "PORT", "METRICS_TOKEN",
+    "NOTIFY_EMAILS", "NOTIFY_WEBHOOK_URL", "NOTIFY_APPRISE_URLS", "EMAIL_URL", "SITE_URL",
+    "CAMERA_ALLOW_LOOPBACK", "CAMERA_ALLOW_PRIVATE", "CAMERA_FILES_DIR",
+)  # fmt: skip
+for name in OURS:
     os.environ.pop(name, None)
 os.environ.update(
     NIGHTJAR_ENV_FILE=os.devnull,
     SECRET_KEY="only-for-tests-" + "0123456789abcdefghijklmnopqrstuvwxyz",
     FLOWER_PASSWORD="only-for-tests",
+    CAMERA_KEYS="b25seS1mb3ItdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmc=",
     DATA_DIR=os.environ["NIGHTJAR_TEST_DATA_DIR"],
 )
 if "TEST_DATABASE_URL" in os.environ:  # to run all tests against another database

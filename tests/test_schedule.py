@@ -514,8 +514,14 @@ def test_a_wrong_value_is_named_with_a_sentence(schedule: Schedule, field: str) 
 )
 def test_what_would_never_be_due_within_a_year_is_a_problem(schedule: Schedule, field: str) -> None:
     assert list(schedule.problems(NOON)) == [field]
-    assert schedule.next_after(NOON) is None
+    upcoming = schedule.next_after(NOON)
+    assert upcoming is None or upcoming > NOON + timedelta(days=366)
     assert schedule.between(NOON, NOON + timedelta(days=300)) == []
+
+
+def test_a_leap_day_is_not_the_last_one() -> None:
+    leap_day = datetime(2096, 2, 29, tzinfo=UTC)
+    assert Schedule("cron", cron="0 0 29 2 *").next_after(leap_day) == datetime(2104, 2, 29, tzinfo=UTC)
 
 
 def test_several_wrong_values_are_told_at_once() -> None:

@@ -64,7 +64,8 @@ class Analysis(Work):
         indexes = [
             models.Index(
                 fields=["state", "lease_until"], condition=Q(state__in=["queued", "running"]), name="analysis_open"
-            )
+            ),
+            models.Index(fields=["id"], condition=Work.UNFINISHED, name="analysis_unfinished"),
         ]
 
     def __str__(self) -> str:

@@ -32,7 +32,8 @@ class Chunk(Work):
         indexes = [
             models.Index(
                 fields=["state", "lease_until"], condition=Q(state__in=["queued", "running"]), name="chunk_open"
-            )
+            ),
+            models.Index(fields=["id"], condition=Work.UNFINISHED, name="chunk_unfinished"),
         ]
 
     def __str__(self) -> str:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.files.base import File
+from django.core.files.base import ContentFile, File
 from django.db import transaction
 
 from detection.models.analysis import Analysis
+from detection.models.capture import Capture
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.proxy import Proxy
+from detection.models.work import LeaseLost
 from detection.vision.probe import probe_isolated
 from detection.vision.types import Limits, MediaInfo
 
@@ -89,3 +93,49 @@ def take_in(
         analysis = Analysis.request(stored.media, model=model, user=user)
         proxy = None if info.browser_plays else Proxy.objects.create(media=stored.media)
     return Intake(stored.media, is_new=True, analysis=analysis, proxy=proxy)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a capture brings: the picture's file, and what is known of it."""
+
+    content: bytes
+    info: MediaInfo
+    preview: bytes  # a small JPEG
+    fingerprint: str  # of its pixels
+    taken_at: datetime
+
+
+def _is_to_be_analysed(capture: Capture) -> bool:
+    """Not where it could only fail, once for each picture of each camera: the pages say that motion is all there is."""
+    model = Model.objects.filter(is_active=True).first()
+    return capture.camera.is_analysed and model is not None and model.looks_at_pictures
+
+
+def take_in_capture(capture: Capture, picture: Picture) -> Analysis | None:
+    """Stores what was grabbed, ends the capture with it, and queues its analysis, which is to be sent after this.
+
+    The very same bytes again, as of a frozen camera, lead to the media that is there, and are not analysed again.
+    Raises LeaseLost, with nothing left behind, where the capture or its camera is gone.
+    """
+    sha256 = hashlib.sha256(picture.content).hexdigest()
+    media = Media.known(sha256)
+    is_new = media is None
+    if media is None:
+        camera = re.sub(r"[/\\]", "-", capture.camera.name)  # what stands before a slash would be a folder
+        name = f"{camera} {picture.taken_at:%Y-%m-%d %H.%M.%S} UTC.{picture.info.format}"
+        media = Media.with_files(ContentFile(picture.content), sha256, picture.info, name=name, preview=picture.preview)
+        media.camera = capture.camera
+        media.captured_at = media.at = picture.taken_at
+        media.captured_at_source = Media.TimeSource.CAPTURE
+    try:
+        with transaction.atomic():
+            if is_new:
+                stored = media.keep()
+                media, is_new = stored.media, stored.is_new
+            capture.grabbed(media, picture.fingerprint, picture.taken_at)
+            return Analysis.request(media) if is_new and _is_to_be_analysed(capture) else None
+    except LeaseLost:
+        if is_new:
+            media.drop_files()
+        raise

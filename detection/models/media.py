@@ -40,6 +40,7 @@ class Media(models.Model):
 
     class TimeSource(models.TextChoices):
         CAMERA = "camera", "the camera's clock"
+        CAPTURE = "capture", "when it was grabbed"
         CONTAINER = "container", "the file's own record"
         PERSON = "person", "a person"
         UNKNOWN = "", "not known"
@@ -95,20 +96,28 @@ class Media(models.Model):
         name: str,
         preview: Jpeg | None = None,
         user: User | None = None,
-        camera: Camera | None = None,
         is_example: bool = False,
     ) -> Stored:
         """Keeps a probed file: first the bytes, then the row that names them."""
         known = cls.known(sha256)
         if known is not None:
             return Stored(known, is_new=False)
+        media = cls.with_files(content, sha256, info, name=name, preview=preview)
+        media.uploaded_by, media.is_example = user, is_example
+        return media.keep()
+
+    @classmethod
+    def with_files(
+        cls, content: File, sha256: str, info: MediaInfo, *, name: str, preview: Jpeg | None = None
+    ) -> Media:
+        """A media whose files are stored and whose row is not: a transaction need not wait for the disk then."""
         # A folder of its own for each time it is stored: removing a media can then never take the files of the same
         # bytes that were stored again in the same moment.
         folder = f"{sha256[:2]}/{sha256}-{secrets.token_hex(4)}"
         now = timezone.now()
         captured_at = _parse_time(info.captured_at)
         size = content.size
-        media = cls(
+        return cls(
             sha256=sha256,
             kind=info.kind,
             name=Path(name.replace("\\", "/")).name[:255] or sha256[:12],
@@ -125,18 +134,22 @@ class Media(models.Model):
             captured_at=captured_at,
             captured_at_source=cls.TimeSource.CONTAINER if captured_at else cls.TimeSource.UNKNOWN,
             at=captured_at or now,
-            camera=camera,
-            uploaded_by=user,
-            is_example=is_example,
             created_at=now,
         )
+
+    def keep(self) -> Stored:
+        """Inserts the row; where the same bytes were stored in the same moment, theirs counts."""
         try:
             with transaction.atomic():
-                media.save(force_insert=True)
+                self.save(force_insert=True)
         except IntegrityError:
-            _delete_files([str(media.file.name), str(media.preview.name or "")])
-            return Stored(cls.objects.get(sha256=sha256), is_new=False)
-        return Stored(media, is_new=True)
+            self.drop_files()
+            return Stored(Media.objects.get(sha256=self.sha256), is_new=False)
+        return Stored(self, is_new=True)
+
+    def drop_files(self) -> None:
+        """Takes back the files of a media that has no row."""
+        _delete_files([str(self.file.name), str(self.preview.name or "")])
 
     @property
     def folder(self) -> str:

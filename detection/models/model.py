@@ -74,6 +74,11 @@ class Model(models.Model):
     def is_motion(self) -> bool:
         return self.runtime == self.Runtime.MOTION
 
+    @property
+    def looks_at_pictures(self) -> bool:
+        """Whether it can tell anything of one picture: motion needs a clip."""
+        return not self.is_motion
+
     def local_weights(self) -> Path | None:
         """The weights on this machine as the vision code wants them: a folder for OpenVINO, a file otherwise."""
         if not self.files:
