@@ -170,14 +170,15 @@ def test_the_real_procfile_answers_heals_and_ends_within_seconds(
     assert {program.name for program in read_procfile(ROOT / "Procfile")} == {
         "web",
         "grab",
+        "probe",
         "analyse",
         "bulk",
         "beat",
         "flower",
     }
-    names = {"web": "gunicorn", "grab": "grab@", "analyse": "analyse@", "bulk": "bulk@", "beat": " beat"}
-    names["flower"] = "flower.sock"
-    wait_for("the workers", lambda: one.log.read_text().count(" ready.") == 3, 60)
+    names = {name: f"{name}@" for name in ("grab", "probe", "analyse", "bulk")}
+    names |= {"web": "gunicorn", "beat": " beat", "flower": "flower.sock"}
+    wait_for("the workers", lambda: one.log.read_text().count(" ready.") == 4, 60)
     for name, words in names.items():
         wait_for(name, lambda words=words: one.pids(words))
         before = one.pids(words)
@@ -185,7 +186,7 @@ def test_the_real_procfile_answers_heals_and_ends_within_seconds(
         wait_for(f"another {name}", lambda words=words, before=before: one.pids(words) - before, 20)
     assert "for-one-test" not in " ".join(marked(one.mark).values()), "a secret is in a command line"
 
-    wait_for("both workers again", lambda: one.log.read_text().count(" ready.") == 4, 60)
+    wait_for("all workers again", lambda: one.log.read_text().count(" ready.") == 8, 60)
     one.process.terminate()
     assert one.process.wait(timeout=15) == 0
     assert not marked(one.mark)

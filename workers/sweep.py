@@ -6,19 +6,28 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from celery import current_app
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
-from detection.models import Analysis, Chunk, Proxy, Work
+from detection.models import Analysis, Capture, Chunk, Notification, Proxy, Trial, Work
 
 log = logging.getLogger(__name__)
 
 RESEND_AFTER = timedelta(seconds=10)
 WINDOW = 50  # with this many messages in a queue, its workers have enough to do
+
+QUEUES: tuple[tuple[str, type[Work], str], ...] = (
+    ("notify", Notification, "notify"),
+    ("try", Trial, "grab"),
+    ("chunk", Chunk, "chunks"),
+    ("analyse", Analysis, "analyse"),
+    ("proxy", Proxy, "bulk"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +46,46 @@ def due_work() -> Iterator[Due]:
     short: with the queue lost, all of them come back, and with a long queue, none is doubled.
     """
     give_up()
-    analyses = Analysis.objects.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+    analyses = Analysis.objects.filter(Work.UNFINISHED).filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
     yield from _due("finish", Analysis, analyses.filter(Analysis.ready_to_finish()))
-    for task, rows, queue in (("chunk", Chunk, "chunks"), ("analyse", Analysis, "analyse"), ("proxy", Proxy, "bulk")):
-        yield from _due(task, rows, _unclaimed(rows, queue_is_short=queue_length(queue) < WINDOW))
+    for task, rows, queue in QUEUES:
+        found = _unclaimed(rows)
+        # Asked only where it matters: that is a connection of its own, and most sweeps find nothing.
+        if found.filter(state=Work.State.QUEUED).exists() and queue_length(queue) >= WINDOW:
+            found = found.filter(state=Work.State.RUNNING)
+        yield from _due(task, rows, found)
 
 
-def _unclaimed(rows: type[Work], *, queue_is_short: bool) -> object:
-    free = rows._default_manager.filter(rows.free(), attempts__lt=settings.MAX_ATTEMPTS)
-    waited = free.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
-    return waited if queue_is_short else waited.filter(state=Work.State.RUNNING)
+def unclaimed_captures() -> list[Capture]:
+    """The captures whose message was lost, while they are still worth grabbing; marked as sent."""
+    waited = Capture.objects.filter(Capture.free(), attempts__lt=settings.GRAB_ATTEMPTS)
+    lost = waited.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER)).select_related("camera")
+    captures = list(lost.order_by("until")[: 2 * WINDOW])
+    untried = {capture.camera.queue for capture in captures if not capture.attempts}
+    long = {queue for queue in untried if queue_length(queue) >= WINDOW}  # there they may just wait their turn
+    captures = [capture for capture in captures if capture.attempts or capture.camera.queue not in long]
+    if captures:
+        Capture.mark_sent([capture.pk for capture in captures])
+    return captures
 
 
-def _due(task: str, rows: type[Work], found: object) -> Iterator[Due]:
-    for pk in found.order_by("pk").values_list("pk", flat=True)[: 2 * WINDOW]:  # type: ignore[attr-defined]
+def _unclaimed(rows: type[Work]) -> QuerySet[Any]:
+    free = rows._default_manager.filter(Work.UNFINISHED, rows.free(), attempts__lt=rows.max_attempts())
+    return free.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+
+
+def _due(task: str, rows: type[Work], found: QuerySet[Any]) -> Iterator[Due]:
+    for pk in found.order_by("pk").values_list("pk", flat=True)[: 2 * WINDOW]:
         yield Due(task, rows, pk)
 
 
 def give_up() -> int:
     """Fails the rows whose worker was lost with the last attempt, so that what kills workers cannot do so for ever."""
     lost = 0
-    exhausted = Q(state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=settings.MAX_ATTEMPTS)
-    for rows in (Chunk, Analysis, Proxy):
+    for rows in (Chunk, Analysis, Proxy, Notification, Trial):
+        exhausted = Work.UNFINISHED & Q(
+            state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=rows.max_attempts()
+        )
         for row in rows._default_manager.filter(exhausted):
             why = f"Its worker process was lost {row.attempts} times over it; it is not tried again by itself."
             # A worker that was only slow may have renewed its lease since the row was read.

@@ -7,15 +7,16 @@ task runs: the web process imports this module only to send, and must not load t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from celery import Task, shared_task
+from celery import Task, current_app, shared_task
 from kombu.exceptions import OperationalError
 
-from detection.models import Analysis, Chunk, Proxy, Work
+from detection.models import Analysis, Capture, Chunk, Proxy, Trial, Work
+from detection.models.planning import follow_the_clock, plan_due
 from workers.again import TryAgain
-from workers.sweep import due_work
+from workers.sweep import due_work, unclaimed_captures
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,13 +57,73 @@ def make_proxy(self: Task, proxy_pk: int) -> None:
     _attempt(self, steps.proxy, proxy_pk)
 
 
+@shared_task(bind=True, max_retries=None)
+def grab(self: Task, capture_pk: int) -> None:
+    """Grabs a picture from a camera, and sends its analysis."""
+    from workers import capture
+
+    analysis = _attempt(self, capture.grab_one, capture_pk)
+    if analysis is not None:
+        send_analysis(analysis)
+
+
+@shared_task
+def try_source(trial_pk: int) -> None:
+    """Grabs a picture for somebody who enters a camera."""
+    from workers import capture
+
+    capture.try_source(trial_pk)
+
+
+@shared_task(bind=True, max_retries=None)
+def notify(self: Task, notification_pk: int) -> None:
+    """Tells people of an event."""
+    from workers import notify
+
+    _attempt(self, notify.deliver, notification_pk)
+
+
 @shared_task
 def sweep() -> None:
-    """Sends again what no worker has: never sent, lost with the broker, or lost with its worker."""
-    tasks: dict[str, Task] = {"analyse": analyse, "chunk": analyse_chunk, "finish": finish, "proxy": make_proxy}
+    """Plans the captures that are due; sends again what no worker has: never sent, lost with the broker or a worker."""
+    Trial.forget_old()
+    Capture.end_expired()
+    follow_the_clock()
+    if not (_send_captures(plan_due()) and _send_captures(unclaimed_captures())):
+        return
+    tasks: dict[str, Task] = {
+        "notify": notify,
+        "try": try_source,
+        "analyse": analyse,
+        "chunk": analyse_chunk,
+        "finish": finish,
+        "proxy": make_proxy,
+    }
     for due in due_work():
         if not _send(tasks[due.task], due.rows, due.pk):
             return
+
+
+def send_capture(capture: Capture) -> bool:
+    """Sends a capture on its way; false where the broker is away: then the sweep will send it while it is fresh."""
+    return _send_captures([capture])
+
+
+def send_trial(trial: Trial) -> bool:
+    """As ``send_capture``, for a trial."""
+    return _send(try_source, Trial, trial.pk)
+
+
+def _send_captures(captures: Sequence[Capture]) -> bool:
+    """Sends many through one connection; their rows say already that they were sent."""
+    try:
+        with current_app.producer_or_acquire() as producer:
+            for capture in captures:
+                grab.apply_async((capture.pk,), queue=capture.camera.queue, producer=producer)
+    except OperationalError as error:
+        log.warning("the broker is away, the sweep will send the captures that are still fresh then: %s", error)
+        return False
+    return True
 
 
 def send_analysis(analysis: Analysis) -> bool:

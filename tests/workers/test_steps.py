@@ -17,7 +17,7 @@ from detection.vision.draw import draw_scene, write_clip
 from detection.vision.pack import pack
 from detection.vision.types import DetectorError, DetectStats, MediaError
 from tests.cast import a_media, a_running_analysis
-from workers import steps
+from workers import steps, working
 from workers.again import TryAgain
 
 pytestmark = pytest.mark.django_db
@@ -207,7 +207,7 @@ def test_a_cancelled_analysis_stops_in_the_middle_of_a_chunk(monkeypatch):
         raise AssertionError("went on after the cancel")
 
     # What the renewing thread does within a second, done here at once.
-    monkeypatch.setattr(steps.Keeper, "check", lambda keeper, **progress: keeper._work.renew(**progress))
+    monkeypatch.setattr(working.Keeper, "check", lambda keeper, **progress: keeper._work.renew(**progress))
     monkeypatch.setattr(pipeline, "detect", long_work)
     assert steps.detect(analysis.chunks.first().pk) is None
     analysis.refresh_from_db()
@@ -223,7 +223,7 @@ def test_a_cancelled_analysis_stops_in_the_middle_of_a_chunk(monkeypatch):
     ],
 )
 def test_every_error_has_a_kind_and_a_sentence_without_its_technical_tail(error, kind):
-    failure = steps.explain(error)
+    failure = working.explain(error)
     assert failure.kind == kind
     assert "secret detail" not in failure.message
     assert failure.message.endswith(".")

@@ -51,6 +51,14 @@ def test_while_the_queue_is_long_queued_work_is_not_doubled(queues):
     assert due() == []
 
 
+def test_where_nothing_waits_the_broker_is_not_asked(monkeypatch):
+    def asked(queue: str) -> int:
+        raise AssertionError(queue)
+
+    monkeypatch.setattr(sweep, "queue_length", asked)
+    assert due() == []
+
+
 def test_a_lost_lease_is_sent_again_even_while_the_queue_is_long(queues):
     queues["chunks"] = 1000
     chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "dies")

@@ -15,6 +15,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
+from detection.keys import check_keys
 from project import folders
 
 ADMINISTRATOR = "admin"
@@ -30,8 +31,11 @@ class Command(BaseCommand):
         try:
             folders.data_folder(settings.DATA_DIR)
             folders.private_folder(folders.run_dir(settings.DATA_DIR))
+            if settings.CAMERA_FILES_DIR.is_relative_to(settings.DATA_DIR):  # one elsewhere is the operator's
+                settings.CAMERA_FILES_DIR.mkdir(parents=True, exist_ok=True)
         except folders.StartError as error:
             raise CommandError(str(error)) from error
+        check_keys()  # before anything is touched
         self._migrate()
         self._collect_static()
         if not get_user_model().objects.filter(is_superuser=True).exists():

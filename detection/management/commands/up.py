@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
+from detection.keys import check_keys
 from project import address, broker, folders
 from project.celery import app
 from project.launcher import Launcher, Program, read_procfile
@@ -44,6 +45,7 @@ def _launcher(procfile: Path, follow_parent: bool) -> Launcher:
     lock = folders.hold(data_dir)
     address.require_free(settings.HOST, settings.PORT)
     _require_migrated_database()
+    check_keys()
     run_dir = folders.private_folder(folders.run_dir(data_dir))
     embedded = settings.BROKER_IS_EMBEDDED
     return Launcher(
