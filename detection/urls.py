@@ -1,6 +1,18 @@
 from django.urls import path
 
-from detection.views import analyses, example, home, media, review, sightings, uploads
+from detection.views import (
+    analyses,
+    camera_edit,
+    cameras,
+    example,
+    home,
+    media,
+    metrics,
+    review,
+    sightings,
+    trials,
+    uploads,
+)
 
 urlpatterns = [
     path("", home.home, name="home"),
@@ -13,6 +25,18 @@ urlpatterns = [
     path("media/<int:pk>/proxy/state", media.proxy_state, name="proxy_state"),
     path("media/<int:pk>/proxy/retry", media.proxy_retry, name="proxy_retry"),
     path("media/<int:pk>/remove", media.media_remove, name="media_remove"),
+    path("cameras/", cameras.cameras, name="cameras"),
+    path("cameras/new", camera_edit.camera_new, name="camera_new"),
+    path("cameras/trials", trials.trial_new, name="trial_new"),
+    path("cameras/trials/<int:pk>", trials.trial, name="trial"),
+    path("cameras/trials/<int:pk>/picture", trials.trial_picture, name="trial_picture"),
+    path("cameras/<int:pk>/", cameras.camera_page, name="camera"),
+    path("cameras/<int:pk>/edit", camera_edit.camera_edit, name="camera_edit"),
+    path("cameras/<int:pk>/capture", cameras.camera_capture, name="camera_capture"),
+    path("cameras/<int:pk>/pause", cameras.camera_pause, name="camera_pause"),
+    path("cameras/<int:pk>/resume", cameras.camera_resume, name="camera_resume"),
+    path("cameras/<int:pk>/remove", camera_edit.camera_remove, name="camera_remove"),
+    path("metrics", metrics.metrics, name="metrics"),
     path("sightings/", sightings.sightings, name="sightings"),
     path("sightings/<int:pk>/thumbnail", sightings.sighting_thumbnail, name="sighting_thumbnail"),
     path("sightings/<int:pk>/verdict", review.verdict, name="verdict"),
@@ -20,6 +44,6 @@ urlpatterns = [
     path("analyses/<int:pk>/progress", analyses.analysis_progress, name="analysis_progress"),
     path("analyses/<int:pk>/retry", analyses.analysis_retry, name="analysis_retry"),
     path("analyses/<int:pk>/cancel", analyses.analysis_cancel, name="analysis_cancel"),
-    path("analyses/<int:pk>/again", analyses.analysis_again, name="analysis_again"),
+    path("media/<int:pk>/analyse", analyses.media_analyse, name="media_analyse"),
     path("example/remove", example.example_remove, name="example_remove"),
 ]

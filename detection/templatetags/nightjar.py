@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cache
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from django import template
 from django.contrib.staticfiles import finders
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from detection.models import Analysis, Media
-from detection.views import wording
+from detection.models import Analysis, Camera, CameraEvent, Capture, Media
+from detection.views import camera_wording, wording
 from detection.views.tracks import colour_of
 
 register = template.Library()
@@ -127,3 +128,54 @@ def text_attributes(box: list[float]) -> SafeString:
     """The label above the box, or inside where there is no room above."""
     x1, y1, _, _ = box
     return format_html('x="{}" y="{}" dy="{}"', unlocalised(x1), unlocalised(y1), "-0.3em" if y1 > 30 else "1em")
+
+
+@register.simple_tag
+def camera_badge(camera: Camera) -> SafeString:
+    return _drawn_badge(camera_wording.CAMERA_BADGES[Camera.State(camera.state)])
+
+
+@register.simple_tag
+def capture_badge(capture: Capture) -> SafeString:
+    return _drawn_badge(camera_wording.CAPTURE_BADGES[Capture.State(capture.state)])
+
+
+@register.simple_tag
+def event_badge(event: CameraEvent) -> SafeString:
+    return _drawn_badge(wording.Badge(event.kind, event.get_kind_display().capitalize()))
+
+
+def _drawn_badge(badge: wording.Badge) -> SafeString:
+    drawing = icon(camera_wording.ICONS[badge.look])
+    return format_html('<span class="badge is-{}">{} {}</span>', badge.look, drawing, badge.words)
+
+
+@register.filter
+def age(moment: datetime, now: datetime) -> str:
+    return camera_wording.age(moment, now)
+
+
+@register.filter
+def span(moment: datetime, now: datetime) -> str:
+    return camera_wording.span(moment, now)
+
+
+@register.filter
+def trouble(camera: Camera) -> str:
+    return camera_wording.trouble_words(camera)
+
+
+@register.filter
+def lasting(seconds: float) -> str:
+    return camera_wording.lasting(round(seconds))
+
+
+@register.simple_tag
+def wall_clock_in(moment: datetime, zone: ZoneInfo) -> str:
+    return wording.wall_clock(moment, zone)
+
+
+@register.filter
+def iso_time(text: str) -> str:
+    """The time of an attempt, which its row keeps as text."""
+    return wording.wall_clock(datetime.fromisoformat(text))

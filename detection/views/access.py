@@ -17,6 +17,9 @@ MAY_NOT_LOOK = "Your account belongs to no group yet. Ask an administrator to ad
 MAY_NOT = {
     "detection.add_media": "Your account may not upload. Ask an administrator for the group operator.",
     "detection.delete_media": "Your account may not remove media. Ask an administrator for the group operator.",
+    "detection.add_camera": "Your account may not add cameras. Ask an administrator for the group operator.",
+    "detection.change_camera": "Your account may not change cameras. Ask an administrator for the group operator.",
+    "detection.delete_camera": "Your account may not remove cameras. Ask an administrator for the group operator.",
     "detection.run_analysis": "Your account may not run analyses. Ask an administrator for the group operator.",
     "detection.add_verdict": "Your account may look but not judge. Ask an administrator for the group reviewer.",
 }

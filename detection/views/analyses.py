@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from detection.models import Analysis
+from detection.models import Analysis, Media
 from detection.views.access import require, visible_or_404
 from detection.views.errors import wants_part
 from detection.views.sending import send
@@ -53,9 +53,10 @@ def analysis_cancel(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 @require_POST
-def analysis_again(request: HttpRequest, pk: int) -> HttpResponse:
-    """A further analysis of the same media, with the model that is active now."""
-    media = _to_run(request, pk).media
+def media_analyse(request: HttpRequest, pk: int) -> HttpResponse:
+    """An analysis with the model that is active now: the first of this media, or a further one."""
+    media = visible_or_404(request, Media, pk)
+    require(request, "detection.run_analysis")
     open_states = [Analysis.State.QUEUED, Analysis.State.RUNNING]
     if Analysis.objects.filter(media=media, state__in=open_states).exists():
         messages.warning(request, "An analysis of this media is under way already. Wait for it, or cancel it first.")

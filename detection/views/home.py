@@ -1,4 +1,4 @@
-"""The first page: what came in, what is running, what waits for review, what could not be done."""
+"""The first page: what came in, is running, waits for review, or could not be done; and how the cameras are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from detection.models import Analysis, Media, Sighting
+from detection.models import Analysis, Camera, CameraEvent, Media, Sighting
+from detection.models.clock import now
 from detection.views.access import visible
+from detection.views.cameras import worst_first
 from detection.views.listing import entries
 
 SHOWN = 6
 LATEST = 10
+EVENTS = 5
 
 
 @require_safe
@@ -34,4 +37,21 @@ def home(request: HttpRequest) -> HttpResponse:
         "latest": entries(request, list(media.order_by("-created_at", "-pk")[:LATEST])),
         "has_example": media.filter(is_example=True).exists(),
     }
-    return render(request, "detection/home.html", context)
+    return render(request, "detection/home.html", context | _cameras(request))
+
+
+def _cameras(request: HttpRequest) -> dict[str, Any]:
+    """How the cameras are doing; nothing where there are none, or for an account that may not see them."""
+    cameras = Camera.objects.visible_to(request.user)
+    count = cameras.count()
+    if not count:
+        return {"camera_count": 0}
+    in_trouble = cameras.filter(state__in=Camera.IN_TROUBLE)
+    events = CameraEvent.objects.visible_to(request.user).select_related("camera")
+    return {
+        "now": now(),
+        "camera_count": count,
+        "trouble_count": in_trouble.count(),
+        "in_trouble": worst_first(in_trouble.defer("address"))[:SHOWN],
+        "events": events.order_by("-at", "-pk")[:EVENTS],
+    }

@@ -8,7 +8,7 @@ from django.core.paginator import Paginator
 from django.db.models import Max
 from django.http import Http404, HttpRequest
 
-from detection.models import Analysis, Media, Proxy, Sighting
+from detection.models import Analysis, Capture, Media, Model, Proxy, Sighting
 from detection.views.access import visible
 from detection.views.tracks import bars, colour_of, player_data
 
@@ -27,16 +27,24 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
         "analyses": analyses,
         "shown": shown,
         "latest": latest,
+        "can_analyse": latest.is_over if latest else _can_look_at(media),
         "analysis_query": request.GET.get("analysis", ""),
         # A newer analysis than the one shown has something to say of its own: how far it is, or why it failed.
         "news": latest if latest and _has_news(latest, shown) and "analysis" not in request.GET else None,
         "current": next((analysis for analysis in analyses if analysis.is_current), None),
         "can_judge": bool(shown and shown.is_current) and request.user.has_perm("detection.add_verdict"),
         "facts": _facts(shown) if shown else None,
+        # The first: a frozen camera brings the very same media again.
+        "capture": Capture.objects.filter(media=media).order_by("planned_at").first() if media.camera_id else None,
         "proxy": None if media.browser_plays else Proxy.objects.filter(media=media).first(),
         "labels": sorted({*(shown.model.labels if shown else []), *(s.shown_label for s in sightings)}),
     }
     return context | _sighting_context(request, media, shown, sightings)
+
+
+def _can_look_at(media: Media) -> bool:
+    model = Model.objects.filter(is_active=True).first()
+    return model is not None and (model.looks_at_pictures or media.kind == Media.Kind.CLIP)
 
 
 def _has_news(latest: Analysis, shown: Analysis | None) -> bool:

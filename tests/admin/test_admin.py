@@ -5,11 +5,13 @@ from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
 from django.urls import reverse
 
-from detection.models import Analysis, Camera, Capture, Media, Model, Proxy
+from detection.models import Analysis, Camera, CameraEvent, Capture, Media, Model, Notification, Proxy
 from tests.cast import NOON, a_done_analysis, a_media, a_model, a_running_analysis, a_user
 
 pytestmark = pytest.mark.django_db
 NAMES = ["camera", "capture", "media", "analysis", "chunk", "proxy", "sighting", "verdict", "model"]
+NAMES += ["cameraevent", "notification"]
+FACTS = ["capture", "chunk", "analysis", "proxy", "sighting", "verdict", "model", "cameraevent", "notification"]
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,8 @@ def everything():
     camera = Camera.objects.create(name="Gate")
     Capture.objects.create(camera=camera, planned_at=NOON, media=analysis.media)
     Proxy.objects.create(media=analysis.media)
+    event = CameraEvent.objects.create(camera=camera, kind="offline", at=NOON, why="It timed out.")
+    Notification.objects.create(event=event, channel="email", due_at=NOON)
     return analysis
 
 
@@ -58,7 +62,7 @@ def test_every_record_has_its_list_its_search_and_its_page(admin, everything, na
     assert len(shown) >= 3, "the page of a record shows its facts"
 
 
-@pytest.mark.parametrize("name", ["capture", "chunk", "analysis", "proxy", "sighting", "verdict", "model"])
+@pytest.mark.parametrize("name", FACTS)
 def test_facts_cannot_be_typed_in_or_changed(admin, everything, name):
     assert admin.get(reverse(f"admin:detection_{name}_add")).status_code == 403
     page = admin.get(reverse(f"admin:detection_{name}_changelist"))

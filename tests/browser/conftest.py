@@ -72,3 +72,4 @@ def _groups_after_flush(request: pytest.FixtureRequest, transactional_db: None) 
 
     if not Group.objects.exists():
         import_module("detection.migrations.0002_groups_and_motion").fill(apps, None)
+        import_module("detection.migrations.0003_cameras").fill(apps, None)

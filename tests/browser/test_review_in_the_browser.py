@@ -67,6 +67,7 @@ def test_a_clip_goes_in_is_watched_and_is_reviewed_by_keyboard(open_page: Any, c
     page = open_page("operator")
     (tmp_path / "notes.mp4").write_text("only text")
     page.click("nav >> text=Upload")
+    page.wait_for_url("**/upload/")  # with its scripts: who is quicker than those has to press the button
     page.set_input_files("#files", [clip, tmp_path / "notes.mp4"])
     page.wait_for_selector(".outcome.is-accepted")
     refused = page.wait_for_selector(".outcome.is-refused")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from django.test import Client
 
-from detection.models import Analysis, Proxy
+from detection.models import Analysis, Capture, Proxy, Trial
 from tests.cast import a_user
 
 Visit = Callable[[str], Client]
@@ -22,6 +22,8 @@ class Queue:
     is_away: bool = False
     analyses: list[int] = field(default_factory=list)
     proxies: list[int] = field(default_factory=list)
+    captures: list[int] = field(default_factory=list)
+    trials: list[int] = field(default_factory=list)
 
     def send_analysis(self, analysis: Analysis) -> bool:
         if not self.is_away:
@@ -33,12 +35,24 @@ class Queue:
             self.proxies.append(proxy.pk)
         return not self.is_away
 
+    def send_capture(self, capture: Capture) -> bool:
+        if not self.is_away:
+            self.captures.append(capture.pk)
+        return not self.is_away
+
+    def send_trial(self, trial: Trial) -> bool:
+        if not self.is_away:
+            self.trials.append(trial.pk)
+        return not self.is_away
+
 
 @pytest.fixture
 def queue(monkeypatch: pytest.MonkeyPatch) -> Queue:
     queue = Queue()
     monkeypatch.setattr("workers.tasks.send_analysis", queue.send_analysis)
     monkeypatch.setattr("workers.tasks.send_proxy", queue.send_proxy)
+    monkeypatch.setattr("workers.tasks.send_capture", queue.send_capture)
+    monkeypatch.setattr("workers.tasks.send_trial", queue.send_trial)
     return queue
 
 

@@ -7,8 +7,9 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.urls import get_resolver
 
-from detection.models import Proxy, Sighting
-from tests.cast import a_done_analysis, a_media
+from detection.models import Proxy, Sighting, Trial
+from detection.sources import Source
+from tests.cast import ADDRESS, a_camera, a_done_analysis, a_media, a_user
 from tests.views.conftest import Queue, Visit
 
 PEOPLE = ("anonymous", "", "viewer", "reviewer", "operator")
@@ -30,6 +31,24 @@ TABLE = [
     ("post", "/media/{media}/remove", (LOGIN, NO, NO, NO, ON)),
     ("get", "/media/999/", (LOGIN, NO, GONE, GONE, GONE)),
     ("get", "/media/999/file", (LOGIN, NO, GONE, GONE, GONE)),
+    ("get", "/cameras/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/cameras/new", (LOGIN, NO, NO, NO, OK)),
+    ("post", "/cameras/new", (LOGIN, NO, NO, NO, BAD)),
+    ("post", "/cameras/trials", (LOGIN, NO, NO, NO, BAD)),
+    ("get", "/cameras/trials/{trial}", (LOGIN, NO, NO, NO, GONE)),  # it is somebody else's
+    ("get", "/cameras/trials/{trial}/picture", (LOGIN, NO, NO, NO, GONE)),
+    ("get", "/cameras/{camera}/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/cameras/999/", (LOGIN, NO, GONE, GONE, GONE)),
+    ("get", "/cameras/{camera}/edit", (LOGIN, NO, NO, NO, OK)),
+    ("post", "/cameras/{camera}/edit", (LOGIN, NO, NO, NO, BAD)),
+    ("get", "/cameras/999/edit", (LOGIN, NO, GONE, GONE, GONE)),
+    ("post", "/cameras/{camera}/capture", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/cameras/999/capture", (LOGIN, NO, GONE, GONE, GONE)),
+    ("post", "/cameras/{camera}/pause", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/cameras/{camera}/resume", (LOGIN, NO, NO, NO, ON)),
+    ("get", "/cameras/{camera}/remove", (LOGIN, NO, NO, NO, OK)),
+    ("post", "/cameras/{camera}/remove", (LOGIN, NO, NO, NO, ON)),
+    ("get", "/metrics", (401, 401, OK, OK, OK)),  # a script asks: it is not sent to a login page
     ("get", "/sightings/", (LOGIN, NO, OK, OK, OK)),
     ("get", "/sightings/{sighting}/thumbnail", (LOGIN, NO, OK, OK, OK)),
     ("post", "/sightings/{sighting}/verdict", (LOGIN, NO, NO, ON, ON)),
@@ -38,8 +57,8 @@ TABLE = [
     ("get", "/analyses/{analysis}/progress", (LOGIN, NO, OK, OK, OK)),
     ("post", "/analyses/{analysis}/retry", (LOGIN, NO, NO, NO, ON)),
     ("post", "/analyses/{analysis}/cancel", (LOGIN, NO, NO, NO, ON)),
-    ("post", "/analyses/{analysis}/again", (LOGIN, NO, NO, NO, ON)),
-    ("post", "/analyses/999/again", (LOGIN, NO, GONE, GONE, GONE)),
+    ("post", "/media/{media}/analyse", (LOGIN, NO, NO, NO, ON)),
+    ("post", "/media/999/analyse", (LOGIN, NO, GONE, GONE, GONE)),
     ("post", "/example/remove", (LOGIN, NO, NO, NO, ON)),
 ]
 CASES = [
@@ -58,7 +77,10 @@ def test_everybody_gets_what_they_may_have(
     sighting = analysis.sightings.get()
     Sighting.objects.update(thumbnail=default_storage.save("thumb.jpg", ContentFile(b"jpeg")))
     Proxy.objects.create(media=media, state="done", file=default_storage.save("proxy.mp4", ContentFile(b"mp4")))
-    place = path.format(media=media.pk, analysis=analysis.pk, sighting=sighting.pk)
+    trial = Trial.ask(Source("http", ADDRESS), a_user("reviewer" if group != "reviewer" else "operator"))
+    place = path.format(
+        media=media.pk, analysis=analysis.pk, sighting=sighting.pk, camera=a_camera().pk, trial=trial.pk
+    )
     answer = getattr(visit(group), method)(place)
     if wanted == LOGIN:
         assert answer.status_code == 302
@@ -76,14 +98,24 @@ def test_the_table_has_every_address() -> None:
     ours = next(p for p in get_resolver().url_patterns if getattr(p, "urlconf_name", None) and "detection" in str(p))
     patterns = {str(pattern.pattern) for pattern in ours.url_patterns}
     assert len(patterns) > 15
-    table = {
-        path.lstrip("/").format(media="<int:pk>", analysis="<int:pk>", sighting="<int:pk>") for _, path, _ in TABLE
-    }
+    names = dict.fromkeys(("media", "analysis", "sighting", "camera", "trial"), "<int:pk>")
+    table = {path.lstrip("/").format(**names) for _, path, _ in TABLE}
     assert patterns <= table
 
 
 @pytest.mark.parametrize(
-    "path", ["/analyses/1/retry", "/analyses/1/cancel", "/analyses/1/again", "/sightings/1/verdict", "/example/remove"]
+    "path",
+    [
+        "/analyses/1/retry",
+        "/analyses/1/cancel",
+        "/media/1/analyse",
+        "/sightings/1/verdict",
+        "/example/remove",
+        "/cameras/1/capture",
+        "/cameras/1/pause",
+        "/cameras/1/resume",
+        "/cameras/trials",
+    ],
 )
 def test_what_changes_something_is_never_a_get(visit: Visit, path: str) -> None:
     assert visit("operator").get(path).status_code == 405

@@ -258,11 +258,25 @@ def test_a_cancel_stops_it_once(operator: Client, queue: Queue) -> None:
 def test_again_is_a_new_analysis_with_the_active_model(operator: Client, queue: Queue) -> None:
     old = a_done_analysis()
     a_model("cars").activate()
-    assert "A new analysis with cars is on its way." in post(operator, "again", old)
+    again = f"/media/{old.media_id}/analyse"
+    assert "A new analysis with cars is on its way." in operator.post(again, follow=True).text
     new = Analysis.objects.get(pk=queue.analyses[0])
     assert (new.media, new.model.name, new.requested_by.username) == (old.media, "cars", "the operator")
-    assert "under way already" in post(operator, "again", old)
+    assert "under way already" in operator.post(again, follow=True).text
     assert Analysis.objects.count() == 2
+
+
+def test_what_was_never_analysed_says_so_and_can_be(operator: Client, queue: Queue) -> None:
+    picture = a_media(info=IMAGE)
+    said = page(operator, picture).text
+    assert "the motion detector needs clips" in said.lower()
+    assert f"/media/{picture.pk}/analyse" not in said
+    a_model("cars").activate()
+    said = page(operator, picture).text
+    assert "Nothing was looked for in it yet." in said
+    assert f"/media/{picture.pk}/analyse" in said
+    assert "A new analysis with cars is on its way." in operator.post(f"/media/{picture.pk}/analyse", follow=True).text
+    assert len(queue.analyses) == 1
 
 
 def test_removing_asks_first_and_then_removes_all(operator: Client, queue: Queue) -> None:

@@ -13,7 +13,7 @@ from detection.models import Media, Model
 from tests.cast import a_done_analysis, a_model, a_user
 
 STATIC = Path(__file__).resolve().parents[2] / "detection" / "static" / "nightjar"
-PAGES = ["/", "/media/", "/sightings/", "/upload/", "/login/", "/nowhere/"]
+PAGES = ["/", "/cameras/", "/cameras/new", "/media/", "/sightings/", "/upload/", "/login/", "/nowhere/"]
 
 
 @pytest.mark.parametrize("path", PAGES)

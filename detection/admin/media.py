@@ -1,9 +1,8 @@
-"""The admin: every record with its facts, and what an operator may do with many at once."""
+"""Media, their analyses and what came of them, and the models."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -15,30 +14,9 @@ from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from detection.models import Analysis, Camera, Capture, Chunk, Media, Model, Proxy, Sighting, Verdict
+from detection.admin.facts import Facts, tell
+from detection.models import Analysis, Chunk, Media, Model, Proxy, Sighting, Verdict
 from workers import tasks
-
-admin.site.site_header = "Nightjar"
-admin.site.site_title = "Nightjar"
-
-
-class Facts(admin.ModelAdmin):
-    """Rows that the system writes: to be read, never typed. Their page shows all columns not in ``exclude``."""
-
-    def get_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[Any]:
-        return [field.name for field in self.model._meta.fields if field.name not in (self.exclude or ())]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: DjangoModel | None = None) -> list[Any]:
-        return self.get_fields(request, obj)
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: DjangoModel | None = None) -> bool:
-        return False
 
 
 class RunsAnalyses(admin.ModelAdmin):
@@ -46,28 +24,6 @@ class RunsAnalyses(admin.ModelAdmin):
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("detection.run_analysis")
-
-    def tell(self, request: HttpRequest, done: int, asked: int, what: str, else_why: str) -> None:
-        """Says how many of the chosen rows were acted on, and why the others were not."""
-        level = messages.SUCCESS if done else messages.WARNING
-        left = f" {asked - done} left as they were: {else_why}." if done < asked else ""
-        self.message_user(request, f"{done} {what}.{left}", level)
-
-
-@admin.register(Camera)
-class CameraAdmin(admin.ModelAdmin):
-    list_display = ["name", "time_zone", "is_enabled", "created_at"]
-    list_filter = ["is_enabled"]
-    search_fields = ["name"]
-
-
-@admin.register(Capture)
-class CaptureAdmin(Facts):
-    list_display = ["planned_at", "camera", "state", "attempts", "why", "media"]
-    list_filter = ["state", "camera"]
-    search_fields = ["camera__name", "why"]
-    list_select_related = ["camera", "media"]
-    date_hierarchy = "planned_at"
 
 
 EDITABLE = ["name", "captured_at", "camera"]
@@ -178,7 +134,7 @@ class AnalysisAdmin(Facts, RunsAnalyses):
     @admin.action(description="Cancel", permissions=["run"])
     def cancel(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
         done = sum(analysis.cancel() for analysis in rows)
-        self.tell(request, done, len(rows), "cancelled", "over already")
+        tell(self, request, done, len(rows), "cancelled", "over already")
 
     @admin.action(description="Retry", permissions=["run"])
     def retry(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
@@ -186,7 +142,7 @@ class AnalysisAdmin(Facts, RunsAnalyses):
         for analysis in opened:
             analysis.refresh_from_db()
             transaction.on_commit(partial(tasks.send_analysis, analysis))
-        self.tell(request, len(opened), len(rows), "opened again", "neither failed nor cancelled")
+        tell(self, request, len(opened), len(rows), "opened again", "neither failed nor cancelled")
 
 
 @admin.register(Chunk)
