@@ -19,6 +19,7 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from detection.management.commands import _bench_cameras, _bench_sweep
 from detection.management.commands.analyse import analyse
 from detection.models.intake import probe_file
 from detection.vision.detector import load_detector
@@ -30,20 +31,26 @@ ROOT = settings.BASE_DIR
 
 
 class Command(BaseCommand):
-    help = "Measure how clips score against their references, what the web process takes, how long a first start is."
+    help = "Measure clips against their references, the web process, a first start, and how punctual captures are."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        benches = parser.add_subparsers(dest="bench", required=True, metavar="clips|web|start")
+        benches = parser.add_subparsers(dest="bench", required=True, metavar="clips|web|start|cameras|sweep")
         clips = benches.add_parser("clips", help="score the reference clips, and time analysis against decoding alone")
         clips.add_argument("--data", type=Path, default=os.environ.get("NIGHTJAR_DATA") or ROOT / "../shared/data")
         benches.add_parser("web", help="the web process' memory after browsing all pages of this installation")
         benches.add_parser("start", help="seconds from a fresh copy of the code to the first page")
+        _bench_cameras.add_arguments(benches.add_parser("cameras", help="how punctual captures of many cameras are"))
+        _bench_sweep.add_arguments(benches.add_parser("sweep", help="what planning costs with very many cameras"))
 
     def handle(self, *, bench: str, **options: Any) -> None:
         if bench == "clips":
             self._clips(options["data"])
         elif bench == "web":
             self._web()
+        elif bench == "cameras":
+            _bench_cameras.bench_cameras(options, self.stdout.write)
+        elif bench == "sweep":
+            _bench_sweep.bench_sweep(options, self.stdout.write)
         else:
             self._start()
 
