@@ -9,132 +9,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 import redis
-import requests
 
 from detection.vision.draw import draw_scene, write_clip
 from project.folders import run_dir
 from tests.conftest import ROOT
-from tests.processes import MARK, kill_marked, marked, wait_for
+from tests.processes import marked, wait_for
+from tests.story.conftest import Browser, System, answers
 
 pytestmark = pytest.mark.slow
-
-
-@dataclass
-class Browser:
-    """A person with a browser that runs no JavaScript."""
-
-    address: str
-    http: requests.Session
-
-    def get(self, path: str) -> requests.Response:
-        answer = self.http.get(self.address + path, timeout=30)
-        assert answer.status_code < 500, answer.text[:2000]
-        return answer
-
-    def submit(self, path: str, data: dict[str, str], **more: object) -> requests.Response:
-        """Posts a form as the browser would, with the token the page's cookie holds."""
-        token = self.http.cookies.get("csrftoken", "")
-        form = {"csrfmiddlewaretoken": token, **data}
-        answer = self.http.post(
-            self.address + path, data=form, headers={"Referer": self.address + path}, timeout=120, **more
-        )
-        assert answer.status_code < 500, answer.text[:2000]
-        return answer
-
-    def sign_in(self, password: str) -> None:
-        self.get("/login/")
-        assert "Log out" in self.submit("/login/", {"username": "admin", "password": password}).text
-
-
-@dataclass
-class System:
-    """An installation of its own, running."""
-
-    launcher: subprocess.Popen[bytes]
-    log: Path
-    mark: str
-    browser: Browser
-    environment: dict[str, str]
-
-    def processes(self, words: str) -> list[int]:
-        return [pid for pid, command in marked(self.mark).items() if words in command]
-
-
-def start(environment: dict[str, str], log: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Prepares and starts an installation; answers its launcher and the administrator's password."""
-    prepared = subprocess.run(
-        [sys.executable, "manage.py", "prepare", *options],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    password = re.search(r"password\s+(\S+)", prepared.stdout)
-    with log.open("wb") as output:
-        launcher = subprocess.Popen(
-            [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=output, stderr=output
-        )
-    return launcher, password[1] if password else ""
-
-
-@pytest.fixture
-def system(tmp_path, installation) -> Iterator[Callable[..., System]]:
-    started: list[System] = []
-
-    def begin(*options: str, **settings: str) -> System:
-        mark = uuid4().hex
-        environment = installation(WEIGHTS_URL="http://127.0.0.1:9", **{MARK: mark}, **settings)
-        launcher, password = start(environment, tmp_path / "up.log", *options)
-        address = f"http://127.0.0.1:{environment['PORT']}"
-        system = System(launcher, tmp_path / "up.log", mark, Browser(address, requests.Session()), environment)
-        started.append(system)
-        wait_for("the first page", lambda: answers(address), limit_s=90)
-        system.browser.sign_in(password)
-        return system
-
-    yield begin
-    for system in started:
-        system.launcher.send_signal(signal.SIGTERM)
-        try:
-            system.launcher.wait(timeout=40)
-        finally:
-            kill_marked(system.mark)
-            print(system.log.read_text())  # shown where the test failed
-
-
-def answers(address: str) -> bool:
-    try:
-        return requests.get(address + "/login/", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
-@pytest.fixture(scope="session")
-def clip(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "morning.mp4"
-    write_clip(path, draw_scene(11, width=480, height=270, seconds=12, fps=10, parked=False), fps=10)
-    return path
-
-
-@pytest.fixture
-def postgres(postgres_url) -> Iterator[str]:
-    """A new database on the real server."""
-    name = f"nightjar_story_{uuid4().hex[:8]}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_url.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def upload(browser: Browser, clip: Path, name: str = "morning.mp4") -> str:
