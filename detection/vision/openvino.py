@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float32]
 PAD_GREY = 114
 MOST_BOXES = 300  # of one picture, as Ultralytics keeps
 PICTURES_A_REQUEST = 4  # of one call for each request that runs at once
+PRECISION = "f32"  # left to itself, a newer processor calculates in bfloat16 and gives other scores than an older one
 
 
 class OpenVinoDetector:
@@ -70,8 +71,7 @@ class OpenVinoDetector:
             "CPU",
             {
                 properties.hint.performance_mode: properties.hint.PerformanceMode.THROUGHPUT,
-                # Newer processors would calculate in bfloat16 and give other scores than older ones.
-                properties.hint.inference_precision: ov.Type.f32,
+                properties.hint.inference_precision: PRECISION,
             },
         )
         rows, columns = compiled.output(0).shape[1:]
