@@ -55,6 +55,13 @@ def test_the_password_is_kept_nowhere() -> None:
         assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
+def test_the_folder_for_files_that_play_as_cameras_is_there() -> None:
+    if settings.CAMERA_FILES_DIR.is_dir():
+        settings.CAMERA_FILES_DIR.rmdir()
+    run()
+    assert settings.CAMERA_FILES_DIR.is_dir()
+
+
 def test_an_administrator_of_any_name_is_enough() -> None:
     get_user_model().objects.create_superuser("somebody", password="a-long-password")
     assert "administrator" not in run()
