@@ -49,6 +49,7 @@ def open_page(chromium, live_server, transactional_db: None) -> Iterator[Callabl
         page.fill("#id_username", user.username)
         page.fill("#id_password", "only for tests")
         page.click("main button")
+        page.wait_for_url(lambda url: "/login/" not in url)  # a page opened sooner would break the login off
         return page
 
     yield opened

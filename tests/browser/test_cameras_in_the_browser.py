@@ -8,6 +8,7 @@ import pytest
 
 from detection.management.commands._simulated import SimulatedCameras
 from detection.models import Camera, Capture, Trial
+from tests.browser.waiting import eventually, has_a_picture
 from workers import capture as worker
 from workers.again import TryAgain
 
@@ -53,9 +54,7 @@ def test_a_camera_is_tried_entered_and_watched(open_page, simulated):
     page.fill("[name=password]", "s3cret")
     page.click("text=Try it now")
     page.wait_for_selector("text=It works")
-    picture = page.locator(".trial img")
-    picture.wait_for()
-    assert picture.evaluate("image => image.complete && image.naturalWidth") > 100
+    has_a_picture(page, ".trial img")
     assert not Camera.objects.exists()
     assert not page.is_visible("text=Something was changed since")
     page.fill("[name=address]", simulated.address(0) + "?since")
@@ -65,14 +64,14 @@ def test_a_camera_is_tried_entered_and_watched(open_page, simulated):
     page.wait_for_selector("h1:has-text('Gate')")
     page.click("text=Capture now")
     page.wait_for_selector("text=A picture is asked for")
-    assert page.locator("main img").first.evaluate("image => image.naturalWidth") > 100
+    has_a_picture(page, "main img")
     assert "s3cret" not in page.content()
     page.click("button:has-text('Pause')")
     page.wait_for_selector("text=is paused")
     assert Camera.objects.get().state == "disabled"
     page.goto("/cameras/")
     page.wait_for_selector("text=Gate")
-    assert "Paused" in page.inner_text("main")
+    eventually(page, lambda: "Paused" in page.inner_text("main"), True)
 
 
 def test_with_the_keyboard_alone(open_page, simulated):
@@ -82,7 +81,7 @@ def test_with_the_keyboard_alone(open_page, simulated):
     page.keyboard.type("Yard")
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowDown")
-    assert page.locator("[name=source]:checked").get_attribute("value") == "http"
+    page.wait_for_selector("[name=source][value=http]:checked")
     page.keyboard.press("Tab")
     page.keyboard.type(simulated.address(0))
     page.keyboard.press("Enter")
