@@ -48,9 +48,10 @@ class Plan:
     every: int  # seconds
     minutes: float
     dead: int
+    slow: int
     kind: str
     width: int
-    kill: bool
+    kill: str
     log: Path | None
 
 
@@ -66,9 +67,21 @@ class Farm:
     say: Say
 
     @property
-    def bad(self) -> set[int]:
-        """The numbers of the bad cameras: spread among the others."""
-        return {number * self.plan.cameras // self.plan.dead for number in range(self.plan.dead)}
+    def special(self) -> list[int]:
+        """The numbers of the bad and the slow cameras: spread among the others."""
+        count = self.plan.dead + self.plan.slow
+        return [number * self.plan.cameras // count for number in range(count)]
+
+    @property
+    def bad(self) -> list[int]:
+        return self.special[: self.plan.dead]
+
+    @property
+    def slow(self) -> list[int]:
+        return self.special[self.plan.dead :]
+
+    def of(self, numbers: Sequence[int]) -> list[Camera]:
+        return [self.rows[number] for number in numbers]
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -76,7 +89,15 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--every", type=int, default=10, metavar="SECONDS")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--dead", type=int, default=0, metavar="K", help="so many of them misbehave in all known ways")
-    parser.add_argument("--kill", action="store_true", help="one falls silent on the way, and answers again")
+    parser.add_argument("--slow", type=int, default=0, metavar="K", help="so many of them answer after five seconds")
+    parser.add_argument(
+        "--kill",
+        nargs="?",
+        const="silent",
+        default="",
+        metavar="WAY,…",
+        help="for each of these ways one misbehaves so for a while, and is well again (silent,refused,broken)",
+    )
     parser.add_argument("--kind", choices=sorted(PATHS), default="http")
     parser.add_argument("--width", type=int, default=640, help="of the pictures, in pixels (16:9)")
     parser.add_argument("--database-url", default="", help="another server than SQLite; a database is made and dropped")
@@ -88,12 +109,22 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def bench_cameras(options: Mapping[str, Any], say: Say) -> None:
     """Runs itself once more with the settings of an installation of its own, and there measures."""
-    if not 0 <= options["dead"] < options["cameras"]:
-        raise CommandError("--dead must leave at least one camera that is well.")
+    ways = _ways(options["kill"])
+    if unknown := [way for way in ways if way not in BAD]:
+        raise CommandError(f"--kill does not know {', '.join(unknown)}; it knows {', '.join(BAD)}.")
+    if (
+        min(options["dead"], options["slow"]) < 0
+        or sum((options["dead"], options["slow"], len(ways))) >= options["cameras"]
+    ):
+        raise CommandError("--dead, --slow and --kill must leave at least one camera that is well.")
     if options["inside"] is None:
         run_inside("cameras", options, say)
     else:
         _measure(options["inside"], Plan(**{field.name: options[field.name] for field in fields(Plan)}), say)
+
+
+def _ways(kill: str) -> list[str]:
+    return [way.strip() for way in kill.split(",") if way.strip()]
 
 
 def _measure(folder: Path, plan: Plan, say: Say) -> None:
@@ -109,6 +140,7 @@ def _measure(folder: Path, plan: Plan, say: Say) -> None:
                 farm = Farm(plan, simulated, [], processes, webhook, say)
                 _put_in_service(farm)
                 bad = f", {plan.dead} of them bad" if plan.dead else ""
+                bad += f", {plan.slow} of them slow" if plan.slow else ""
                 size = f"{plan.width}x{plan.width * 9 // 16}"
                 say(
                     f"{plan.cameras} cameras ({plan.kind}, {size}) every {plan.every} s{bad}, on {connection.vendor}, "
@@ -121,9 +153,10 @@ def _measure(folder: Path, plan: Plan, say: Say) -> None:
 
 
 def _put_in_service(farm: Farm) -> None:
-    bad = sorted(farm.bad)
-    for place, number in enumerate(bad):
+    for place, number in enumerate(farm.bad):
         farm.simulated.behave(number, BAD[place % len(BAD)])
+    for number in farm.slow:
+        farm.simulated.behave(number, "slow")
     for number in range(farm.plan.cameras):
         camera = Camera(
             name=_name(number), source=farm.plan.kind.partition("_")[0], every_s=farm.plan.every, is_analysed=False
@@ -143,9 +176,10 @@ def _run(farm: Farm) -> None:
     farm.say(f"warm after {seconds:.0f} s")
     pids = farm.processes.pids()
     began, cpu_before = datetime.now(UTC) + timedelta(seconds=1), _cpu(farm)
-    victim = next(number for number in range(plan.cameras) if number not in farm.bad) if plan.kill else None
-    if victim is not None:
-        _kill(farm, victim)
+    sound = [number for number in range(plan.cameras) if number not in farm.special]
+    victims = dict(zip(sound, _ways(plan.kill), strict=False))
+    if victims:
+        _kill(farm, victims)
     ended = max(datetime.now(UTC), began + timedelta(minutes=plan.minutes))
     while datetime.now(UTC) < ended:
         farm.processes.check()
@@ -153,12 +187,13 @@ def _run(farm: Farm) -> None:
     cpu_after = _cpu(farm)
     disturbed = sorted(dict(pids.items() - farm.processes.pids().items()))
     time.sleep(plan.every + settings.GRAB_TOTAL_S)  # the last ones end
-    well = [camera for number, camera in enumerate(farm.rows) if number not in farm.bad and number != victim]
-    _print_captures(well, began, ended, farm.say)
+    _print_captures(farm.of([number for number in sound if number not in victims]), began, ended, farm.say)
+    if farm.slow:
+        farm.say("the slow ones, which answer after five seconds:")
+        _print_captures(farm.of(farm.slow), began, ended, farm.say)
     if farm.bad:
-        states = Counter(
-            Camera.objects.filter(pk__in=[farm.rows[n].pk for n in farm.bad]).values_list("state", flat=True)
-        )
+        bad = Camera.objects.filter(pk__in=[camera.pk for camera in farm.of(farm.bad)])
+        states = Counter(bad.values_list("state", flat=True))
         farm.say("the bad ones are " + ", ".join(f"{state}: {count}" for state, count in sorted(states.items())))
     wall_s = (ended - began).total_seconds()
     used = {name: cpu_after[name] - cpu_before.get(name, 0.0) for name in cpu_after}
@@ -222,30 +257,37 @@ def _spread(values: Sequence[float]) -> str:
     return f"median {median:.2f} s, p99 {p99:.2f} s, most {ordered[-1]:.2f} s"
 
 
-# ---- one that falls silent
+# ---- those that go and come back
 
 
-def _kill(farm: Farm, victim: int) -> None:
-    """A camera that is well falls silent; how soon that is an event, is told, and is over once it answers again."""
-    camera = farm.rows[victim]
-    silent_at = datetime.now(UTC)
-    farm.simulated.behave(victim, "silent")
-    events = CameraEvent.objects.filter(camera=camera, kind=CameraEvent.Kind.OFFLINE, at__gte=silent_at)
-    event_at = _first(farm, lambda: events.values_list("at", flat=True).first())
-    told_at = _first(farm, lambda: farm.webhook.told_of("camera.offline", camera.name, since=silent_at))
-    farm.say(f"from silence to its event: {_after(silent_at, event_at)}, to its webhook: {_after(silent_at, told_at)}")
-    answers_at = datetime.now(UTC)
-    farm.simulated.behave(victim, "ok")
-    is_ok = Camera.objects.filter(pk=camera.pk, state=Camera.State.OK)
-    ok_at = _first(farm, lambda: is_ok.values_list("state_since", flat=True).first())
-    farm.say(f"from when it answers again to ok: {_after(answers_at, ok_at)}")
+def _kill(farm: Farm, victims: Mapping[int, str]) -> None:
+    """Cameras that are well misbehave, all at once; how soon that is an event, is told, and is over afterwards."""
+    began = datetime.now(UTC)
+    for number, way in victims.items():
+        farm.simulated.behave(number, way)
+    events = CameraEvent.objects.filter(kind=CameraEvent.Kind.OFFLINE, at__gte=began)
+    offline = _each(farm, victims, lambda camera: events.filter(camera=camera).values_list("at", flat=True).first())
+    told = _each(farm, victims, lambda camera: farm.webhook.told_of("camera.offline", camera.name, since=began))
+    for number, way in victims.items():
+        farm.say(f"{way}: its event after {_after(began, offline[number])}, its webhook {_after(began, told[number])}")
+    began = datetime.now(UTC)
+    for number in victims:
+        farm.simulated.behave(number, "ok")
+    is_ok = Camera.objects.filter(state=Camera.State.OK, state_since__gte=began)
+    back = _each(farm, victims, lambda camera: is_ok.filter(pk=camera.pk).values_list("state_since", flat=True).first())
+    for number, way in victims.items():
+        farm.say(f"{way}: ok {_after(began, back[number])} after it answers again")
 
 
-def _first(farm: Farm, moment: Callable[[], datetime | None]) -> datetime | None:
-    """The moment that something happened at, asked for until there is one, but not for ever."""
+def _each(
+    farm: Farm, victims: Mapping[int, str], moment: Callable[[Camera], datetime | None]
+) -> dict[int, datetime | None]:
+    """The moment that something happened to each, asked for until there is one, but not for ever."""
     deadline = time.monotonic() + KILL_S
-    while (found := moment()) is None and time.monotonic() < deadline:
+    found: dict[int, datetime | None] = dict.fromkeys(victims)
+    while None in found.values() and time.monotonic() < deadline:
         farm.processes.check()
+        found = {number: at or moment(farm.rows[number]) for number, at in found.items()}
         time.sleep(0.1)
     return found
 

@@ -29,7 +29,7 @@ from project.launcher import read_procfile
 
 Say = Callable[[str], object]
 PROGRAMS = ("grab", "probe", "beat")  # those that take pictures; nothing is analysed, and nobody looks
-OWN_OPTIONS = ("cameras", "every", "minutes", "dead", "kill", "kind", "width", "log", "due", "history")
+OWN_OPTIONS = ("cameras", "every", "minutes", "dead", "slow", "kill", "kind", "width", "log", "due", "history")
 START_S = 60.0
 STOP_S = 60.0
 

@@ -30,10 +30,12 @@ Behaviour = Literal[
     "digest",  # and by Digest: RFC 7616, MD5, qop=auth
     "huge",  # a picture that never ends
     "refused",  # its address, asked for now, is a port where nobody listens
+    "slow",  # a picture, after five seconds
 ]
 BEHAVIOURS: tuple[Behaviour, ...] = get_args(Behaviour)
 USER, PASSWORD = "camera", "s3cret"
 STREAM_FPS = 10.0
+SLOW_S = 5.0
 BOUNDARY = "simulated"
 
 
@@ -85,6 +87,7 @@ class Visit:
             "digest": self._digest,
             "huge": self._huge,
             "refused": self._hang_up,
+            "slow": self._slow,
         }
         await ways[behaviour]()
 
@@ -100,6 +103,10 @@ class Visit:
         while not gone:
             await self._write(self._part(content or self.cameras.picture(self.number, same=same)))
             gone = await self._gone(1 / STREAM_FPS)
+
+    async def _slow(self) -> None:
+        if not await self._gone(SLOW_S):
+            await self._ok()
 
     async def _half(self) -> None:
         await self._cut()

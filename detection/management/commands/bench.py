@@ -20,6 +20,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from detection.management.commands import _bench_cameras, _bench_sweep
+from detection.management.commands._bench_farm import children
 from detection.management.commands.analyse import analyse
 from detection.models.intake import probe_file
 from detection.vision.detector import load_detector
@@ -81,7 +82,7 @@ class Command(BaseCommand):
                 web = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
             try:
                 pages = browse_everything(socket)
-                for pid in [web.pid, *_children(web.pid)]:
+                for pid in [web.pid, *children(web.pid)]:
                     role = "main process" if pid == web.pid else "worker"
                     self.stdout.write(f"{role}: {_resident_mb(pid):.0f} MB resident after {pages} pages")
                     heavy = [name for name in ("torch", "openvino", "ultralytics") if f"/{name}/" in _maps(pid)]
@@ -133,10 +134,6 @@ def _score(data: Path, reference: Path, result: dict[str, Any]) -> str:
         file.flush()
         command = [sys.executable, str(scorer), str(reference), file.name]
         return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _resident_mb(pid: int) -> float:
