@@ -170,7 +170,7 @@ class Schedule:
         yield "time_zone", _wrong_zone(self.time_zone)
         yield from Hours(UTC, self.days, self.active_from, self.active_until).wrong()
         if not 0 <= self.jitter_s <= MOST_JITTER_S:
-            yield "jitter_s", f"The jitter must be from 0 to {MOST_JITTER_S} seconds."
+            yield "jitter_s", f"The spread (jitter) must be from 0 to {MOST_JITTER_S} seconds."
         if self.kind == "every":
             if not LEAST_EVERY_S <= self.every_s <= MOST_EVERY_S:
                 yield "every_s", f"The interval must be from {LEAST_EVERY_S} to {MOST_EVERY_S} seconds (31 days)."
@@ -187,16 +187,16 @@ def _and_then(times: Iterator[datetime], last: datetime) -> Iterator[datetime]:
     yield last
 
 
-def _wrong_zone(name: str) -> str:
+def zone_of(name: str) -> ZoneInfo | None:
+    """The time zone of this name; None where this machine knows none."""
     try:
-        ZoneInfo(name)
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-    ):  # no such zone; no name at all, such as ../x; a folder of zones, such as Europe
-        return f"There is no time zone “{name[:64]}”: give one such as Europe/Berlin or UTC."
-    return ""
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # no such zone; no name, such as ../x; a folder of zones, such as Europe
+        return None
+
+
+def _wrong_zone(name: str) -> str:
+    return "" if zone_of(name) else f"There is no time zone “{name[:64]}”: give one such as Europe/Berlin or UTC."
 
 
 def _wrong_cron(expression: str) -> str:

@@ -9,11 +9,15 @@ import ipaddress
 import re
 import socket
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal, TypeAlias
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
+from detection.vision.types import MediaInfo
+
 SourceKind = Literal["rtsp", "http", "mjpeg", "usb", "file"]  # http: one still picture for each GET
+Transport = Literal["tcp", "udp"]
 IpAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 SCHEMES = {"rtsp": ("rtsp", "rtsps"), "http": ("http", "https"), "mjpeg": ("http", "https")}
@@ -42,11 +46,22 @@ class Source:
 
     kind: SourceKind
     address: str  # complete: a URL with its credentials, a device, or a file's name
-    rtsp_transport: Literal["tcp", "udp"] = "tcp"
+    rtsp_transport: Transport = "tcp"
     verify_tls: bool = True
 
     def __repr__(self) -> str:
         return f"<Source {self.kind} {shown(self.kind, self.address)}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One picture of a source."""
+
+    content: bytes  # the file: as the camera sent it, or a JPEG of the frame
+    info: MediaInfo
+    preview: bytes  # a small JPEG
+    fingerprint: str  # SHA-256 of the decoded pixels and their size: equal only for the very same picture
+    taken_at: datetime  # UTC: when its first byte, or the frame, was there
 
 
 def clean_address(kind: str, address: str, username: str = "", password: str = "") -> str:

@@ -48,7 +48,8 @@ def wrong(
         yield "sunrise_offset_min", "Give the minutes from sunrise, from sunset, or both; 0 is the very moment."
     for name, offset in (("sunrise_offset_min", rise_offset_min), ("sunset_offset_min", set_offset_min)):
         if offset is not None and abs(offset) > MOST_OFFSET_MIN:
-            yield name, f"The offset must be from -{MOST_OFFSET_MIN} to {MOST_OFFSET_MIN} minutes."
+            event = name.partition("_")[0]
+            yield name, f"The offset from {event} must be from -{MOST_OFFSET_MIN} to {MOST_OFFSET_MIN} minutes."
     for name, degrees, most in (("latitude", latitude, 90), ("longitude", longitude, 180)):
         if degrees is None or not -most <= degrees <= most:
             yield name, f"The sun needs a place: the {name} is a number of degrees from -{most} to {most}."

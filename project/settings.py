@@ -201,6 +201,8 @@ GRAB_MAX_BYTES = whole("GRAB_MAX_BYTES", 32 * 1024**2)
 GRAB_ATTEMPTS = whole("GRAB_ATTEMPTS", 3, most=100)
 # Off-line: this long without a picture, and at least two captures failed. Only then is anybody told.
 CAMERA_OFFLINE_AFTER_S = seconds("CAMERA_OFFLINE_AFTER_S", 25.0)
+# Frozen: the very same picture so often in a row (set for each camera), and for at least this long.
+CAMERA_FROZEN_AFTER_S = seconds("CAMERA_FROZEN_AFTER_S", 60.0)
 # The circuit breaker: after so long without a picture it is tried less and less, at last every so many seconds.
 CAMERA_BREAKER_AFTER_S = seconds("CAMERA_BREAKER_AFTER_S", 600.0)
 CAMERA_BREAKER_MAX_S = seconds("CAMERA_BREAKER_MAX_S", 300.0)

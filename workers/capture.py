@@ -11,16 +11,15 @@ from django.db import InterfaceError, OperationalError, connection
 from detection.fields import WrongKey
 from detection.models import Analysis, Camera, Capture, LeaseLost, Trial
 from detection.models.clock import now
-from detection.models.intake import Picture, take_in_capture
+from detection.models.intake import take_in_capture
 from workers.again import TryAgain
-from workers.grab import GrabError, Limits, Policy, Snapshot, grab
+from workers.grab import GrabError, Limits, Policy, grab
 from workers.lease import worker_name
-from workers.working import working_on
+from workers.working import NO_KEY, working_on
 
 log = logging.getLogger(__name__)
 
 SHORTEST_GRAB_S = 5.0  # also where the next picture is due sooner
-NO_KEY = "Its address cannot be decrypted: CAMERA_KEYS lacks the key it was entered under."
 
 
 def grab_one(pk: int) -> Analysis | None:
@@ -30,7 +29,7 @@ def grab_one(pk: int) -> Analysis | None:
         return None
     try:
         snapshot = grab(capture.camera.secret_source, limits(capture), policy())
-        return take_in_capture(capture, picture_of(snapshot))
+        return take_in_capture(capture, snapshot)
     except LeaseLost as lost:
         log.info("dropped: %s", lost)
     except GrabError as error:
@@ -96,11 +95,6 @@ def policy() -> Policy:
         allow_private=settings.CAMERA_ALLOW_PRIVATE,
         files_dir=settings.CAMERA_FILES_DIR,
     )
-
-
-def picture_of(snapshot: Snapshot) -> Picture:
-    """The worker's value in the records' words."""
-    return Picture(snapshot.content, snapshot.info, snapshot.preview, snapshot.fingerprint, snapshot.taken_at)
 
 
 def _failed(capture: Capture, kind: str, why: str, *, permanent: bool) -> None:

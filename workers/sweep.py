@@ -19,6 +19,7 @@ from detection.models import Analysis, Capture, Chunk, Notification, Proxy, Tria
 log = logging.getLogger(__name__)
 
 RESEND_AFTER = timedelta(seconds=10)
+UNSENT = Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER)
 WINDOW = 50  # with this many messages in a queue, its workers have enough to do
 
 QUEUES: tuple[tuple[str, type[Work], str], ...] = (
@@ -40,13 +41,13 @@ class Due:
 
 
 def due_work() -> Iterator[Due]:
-    """The rows to send again, the oldest first; gives up on those that used up their attempts.
+    """The rows to send again, the oldest first, marked as sent; gives up on those that used up their attempts.
 
     A queued row may well have its message waiting in the queue. So queued rows are sent again only while their queue is
     short: with the queue lost, all of them come back, and with a long queue, none is doubled.
     """
     give_up()
-    analyses = Analysis.objects.filter(Work.UNFINISHED).filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+    analyses = Analysis.objects.filter(Work.UNFINISHED).filter(UNSENT)
     yield from _due("finish", Analysis, analyses.filter(Analysis.ready_to_finish()))
     for task, rows, queue in QUEUES:
         found = _unclaimed(rows)
@@ -59,30 +60,34 @@ def due_work() -> Iterator[Due]:
 def unclaimed_captures() -> list[Capture]:
     """The captures whose message was lost, while they are still worth grabbing; marked as sent."""
     waited = Capture.objects.filter(Capture.free(), attempts__lt=settings.GRAB_ATTEMPTS)
-    lost = waited.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER)).select_related("camera")
+    lost = waited.filter(UNSENT).select_related("camera")
     captures = list(lost.order_by("until")[: 2 * WINDOW])
     untried = {capture.camera.queue for capture in captures if not capture.attempts}
     long = {queue for queue in untried if queue_length(queue) >= WINDOW}  # there they may just wait their turn
     captures = [capture for capture in captures if capture.attempts or capture.camera.queue not in long]
-    if captures:
-        Capture.mark_sent([capture.pk for capture in captures])
-    return captures
+    return [capture for capture in captures if _takes_turn(Capture, capture.pk)]
 
 
 def _unclaimed(rows: type[Work]) -> QuerySet[Any]:
     free = rows._default_manager.filter(Work.UNFINISHED, rows.free(), attempts__lt=rows.max_attempts())
-    return free.filter(Q(sent_at=None) | Q(sent_at__lt=Now() - RESEND_AFTER))
+    return free.filter(UNSENT)
 
 
 def _due(task: str, rows: type[Work], found: QuerySet[Any]) -> Iterator[Due]:
     for pk in found.order_by("pk").values_list("pk", flat=True)[: 2 * WINDOW]:
-        yield Due(task, rows, pk)
+        if _takes_turn(rows, pk):
+            yield Due(task, rows, pk)
+
+
+def _takes_turn(rows: type[Work] | type[Capture], pk: int) -> bool:
+    """Marks a row as sent, unless another sweep has done so since it was found."""
+    return bool(rows._default_manager.filter(UNSENT, pk=pk).update(sent_at=Now()))
 
 
 def give_up() -> int:
     """Fails the rows whose worker was lost with the last attempt, so that what kills workers cannot do so for ever."""
     lost = 0
-    for rows in (Chunk, Analysis, Proxy, Notification, Trial):
+    for _, rows, _ in QUEUES:
         exhausted = Work.UNFINISHED & Q(
             state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=rows.max_attempts()
         )

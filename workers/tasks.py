@@ -67,12 +67,12 @@ def grab(self: Task, capture_pk: int) -> None:
         send_analysis(analysis)
 
 
-@shared_task
-def try_source(trial_pk: int) -> None:
+@shared_task(bind=True, max_retries=None)
+def try_source(self: Task, trial_pk: int) -> None:
     """Grabs a picture for somebody who enters a camera."""
     from workers import capture
 
-    capture.try_source(trial_pk)
+    _attempt(self, capture.try_source, trial_pk)
 
 
 @shared_task(bind=True, max_retries=None)
@@ -100,7 +100,8 @@ def sweep() -> None:
         "proxy": make_proxy,
     }
     for due in due_work():
-        if not _send(tasks[due.task], due.rows, due.pk):
+        if not _publish(tasks[due.task], due.rows, due.pk):
+            due.rows.mark_unsent(due.pk)
             return
 
 
@@ -149,10 +150,16 @@ def _attempt(task: Task, step: Callable[[int], T], pk: int) -> T:
 
 
 def _send(task: Any, rows: type[Work], pk: int) -> bool:
+    if not _publish(task, rows, pk):
+        return False
+    rows.mark_sent([pk])
+    return True
+
+
+def _publish(task: Any, rows: type[Work], pk: int) -> bool:
     try:
         task.apply_async((pk,))
     except OperationalError as error:
         log.warning("the broker is away, the sweep will send %s %s: %s", rows._meta.verbose_name, pk, error)
         return False
-    rows.mark_sent([pk])
     return True

@@ -13,6 +13,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from detection.fields import WrongKey
 from detection.models import LeaseLost, Work
 from detection.vision.types import DetectorError, MediaError
 from workers.again import TryAgain
@@ -20,6 +21,8 @@ from workers.lease import Keeper
 from workers.notify import NotifyError
 
 log = logging.getLogger(__name__)
+
+NO_KEY = "Its address cannot be decrypted: CAMERA_KEYS lacks the key it was entered under."
 W = TypeVar("W", bound=Work)
 
 
@@ -77,6 +80,8 @@ def explain(error: Exception) -> Failure:
             return Failure("detector", str(error), permanent=error.permanent)
         case NotifyError():
             return Failure("notify", str(error), permanent=error.permanent)
+        case WrongKey():
+            return Failure("keys", NO_KEY, permanent=True)
         case SoftTimeLimitExceeded():
             minutes = settings.TASK_TIME_LIMIT_S / 60
             return Failure(

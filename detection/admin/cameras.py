@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import admin, messages
+from django.contrib.auth.models import User
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.decorators import method_decorator
@@ -79,7 +80,7 @@ class CameraAdmin(admin.ModelAdmin):
 
     def _asked(self, request: HttpRequest, camera: Camera) -> Capture | None:
         try:
-            return Capture.ask_once(camera, request.user) if camera.address else None
+            return Capture.ask_once(camera, cast(User, request.user)) if camera.address else None
         except Camera.DoesNotExist:
             return None
 

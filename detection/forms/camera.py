@@ -10,13 +10,14 @@ from django.conf import settings
 from detection.forms.fields import DaysField, TimeZoneInput
 from detection.forms.source import SOURCE_FIELDS, SourceForm
 from detection.models import Camera
-from detection.schedule import Schedule
+from detection.schedule import Kind, Schedule
 
 SCHEDULE_FIELDS = {
     "every": ("every_s",),
     "cron": ("cron",),
     "sun": ("sunrise_offset_min", "sunset_offset_min", "latitude", "longitude"),
 }
+MOST_IDENTICAL = 100_000
 ALL_SCHEDULES = ("time_zone", "days", "active_from", "active_until", "jitter_s")
 
 
@@ -76,7 +77,23 @@ class CameraForm(SourceForm):
                 "invalid_choice": "There is no such schedule. Choose one of the list.",
             },
             "time_zone": {"required": "Enter a time zone, such as Europe/Berlin or UTC."},
-            "every_s": {"required": "Enter the seconds between two pictures."},
+            "every_s": {
+                "required": "Enter the seconds between two pictures.",
+                "invalid": "The seconds between two pictures are a whole number. Write it as 60.",
+                "min_value": "The seconds between two pictures must be at least 2.",
+            },
+            "sunrise_offset_min": {"invalid": "The minutes after sunrise are a whole number, such as -30 or 0."},
+            "sunset_offset_min": {"invalid": "The minutes after sunset are a whole number, such as -30 or 0."},
+            "latitude": {"invalid": "The latitude is a number of degrees. Write it as 52.52."},
+            "longitude": {"invalid": "The longitude is a number of degrees. Write it as 13.40."},
+            "jitter_s": {
+                "invalid": "The spread is a whole number of seconds. Write it as 5.",
+                "min_value": "The spread must be at least 0 seconds.",
+            },
+            "frozen_after": {
+                "invalid": "The number of identical pictures is a whole number. Write it as 5, or as 0 for never.",
+                "min_value": "The number of identical pictures must be at least 0, which stands for never.",
+            },
             "active_from": {"invalid": "“From” is not a time of day. Write it as 06:30."},
             "active_until": {"invalid": "“Until” is not a time of day. Write it as 21:00."},
         }
@@ -112,13 +129,15 @@ class CameraForm(SourceForm):
         for name in ("jitter_s", "frozen_after"):
             if name not in self.errors and given.get(name) is None:
                 given[name] = 0
+        if "frozen_after" not in self.errors and given["frozen_after"] > MOST_IDENTICAL:
+            self.add_error("frozen_after", f"The number of identical pictures must be at most {MOST_IDENTICAL:,}.")
         if chosen == "every" and given.get("every_s") is None and "every_s" not in self.errors:
             self.add_error("every_s", self.Meta.error_messages["every_s"]["required"])
         if chosen:
             self._judge_schedule(chosen, given, (*ALL_SCHEDULES, *SCHEDULE_FIELDS[chosen]))
         return given
 
-    def _judge_schedule(self, kind: str, given: dict[str, Any], judged: tuple[str, ...]) -> None:
+    def _judge_schedule(self, kind: Kind, given: dict[str, Any], judged: tuple[str, ...]) -> None:
         """Asks the rule itself, so that nothing is accepted here that cannot be run there.
 
         For a field that is wrong already the stored value stands in, so that all mistakes are told at once.
@@ -126,7 +145,7 @@ class CameraForm(SourceForm):
         wrong = set(self.errors)
         values = {name: getattr(self.instance, name) if name in wrong else given[name] for name in judged}
         values["days"] = frozenset(int(day) for day in values["days"])
-        rule = Schedule(kind=kind, seed=self.instance.pk or 0, **values)  # type: ignore[arg-type]
+        rule = Schedule(kind=kind, seed=self.instance.pk or 0, **values)
         for name, sentence in rule.problems().items():
             if name not in wrong:
                 self.add_error(name if name in self.fields else None, sentence)
@@ -144,9 +163,9 @@ class CameraForm(SourceForm):
     @property
     def more_is_open(self) -> bool:
         """Whether the days and hours are to be seen at once: where they are not what they are at first, or wrong."""
+        at_first = Camera()
         names = ("days", "active_from", "active_until", "jitter_s")
-        at_first = {"days": "1234567", "active_from": None, "active_until": None, "jitter_s": 0}
-        return any(name in self.errors or getattr(self.instance, name) != at_first[name] for name in names)
+        return any(name in self.errors or getattr(self.instance, name) != getattr(at_first, name) for name in names)
 
     @property
     def connection_is_open(self) -> bool:

@@ -29,8 +29,29 @@ REVIEWS = [
 ]
 
 
-class Filter(forms.Form):
-    """What both lists can be narrowed by."""
+class ListFilter(forms.Form):
+    """A filter takes what is right of an address's query, and says the rest."""
+
+    def __init__(self, data: QueryDict) -> None:
+        super().__init__(data, auto_id="filter-%s", label_suffix="")
+
+    def sentences(self) -> list[str]:
+        """What is wrong, in the order of the fields."""
+        return [str(sentence) for errors in self.errors.values() for sentence in errors]
+
+    @property
+    def is_narrowed(self) -> bool:
+        return any(value not in (None, "") for value in self.given.values())
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are right. Those with an error are left out, and the page says so."""
+        self.is_valid()
+        return self.cleaned_data
+
+
+class Filter(ListFilter):
+    """What the lists of media and of sightings can be narrowed by."""
 
     label = forms.CharField(required=False, max_length=100)
     camera: forms.ModelChoiceField[Camera] = forms.ModelChoiceField(
@@ -53,7 +74,7 @@ class Filter(forms.Form):
     )
 
     def __init__(self, data: QueryDict, cameras: QuerySet[Camera]) -> None:
-        super().__init__(data, auto_id="filter-%s", label_suffix="")
+        super().__init__(data)
         self.fields["camera"].queryset = cameras  # type: ignore[attr-defined]
         self.fields["label"].widget.attrs["list"] = "labels"
 
@@ -66,20 +87,6 @@ class Filter(forms.Form):
         if since and until and since > until:
             self.add_error("until", "“To” lies before “From”. Swap the two dates.")
         return given
-
-    def sentences(self) -> list[str]:
-        """What is wrong, in the order of the fields."""
-        return [str(sentence) for errors in self.errors.values() for sentence in errors]
-
-    @property
-    def is_narrowed(self) -> bool:
-        return any(value not in (None, "") for value in self.given.values())
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The fields that are right. Those with an error are left out, and the page says so."""
-        self.is_valid()
-        return self.cleaned_data
 
     def _dates(self, field: str) -> Q:
         """Days are those of the site's time zone, both ends included."""

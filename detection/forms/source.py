@@ -14,7 +14,7 @@ from detection.forms.address import Login, refusal, without_login
 from detection.models import Camera, Trial
 from detection.sources import SCHEMES, Source, clean_address
 
-SOURCE_FIELDS = ("source", "address", "username", "password", "trial", "rtsp_transport", "verify_tls")
+SOURCE_FIELDS = ("source", "address", "username", "password", "forgotten", "trial", "rtsp_transport", "verify_tls")
 # Which kinds a field is for. What belongs to another kind is not judged, and stays as it was.
 ONLY_FOR = {"rtsp_transport": ("rtsp",), "verify_tls": ("http", "mjpeg", "rtsp")}
 
@@ -30,8 +30,8 @@ TRIAL_GONE_STORED = (
 )
 TRIAL_OTHER_KIND = "What was tried is another kind of camera: enter the address for this one."
 ENTER_AGAIN = (
-    "The address is not the one that was tried, or that is too long ago. Enter its password again; if it has none, "
-    "go on without."
+    "The address or the user name is not the one that was tried, or that is too long ago. Enter its password again; if "
+    "it has none, go on without."
 )
 NOT_SHOWN = "A password is never shown again: enter it once more."
 QUERY_NOT_SHOWN = (
@@ -70,6 +70,7 @@ class SourceForm(forms.ModelForm):
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}, render_value=False),
     )
+    forgotten = forms.BooleanField(label="Password (left out)", required=False, widget=forms.HiddenInput)
     trial = forms.IntegerField(label="Address (as tried)", required=False, widget=forms.HiddenInput)
 
     def __init__(
@@ -176,6 +177,9 @@ class SourceForm(forms.ModelForm):
         self.new_address = cleaned
         if self.cleaned_data.get("trial") and not without_login(cleaned).has_password:
             self._add_password_of_trial(kind, cleaned)
+        login = without_login(self.new_address)
+        if self.cleaned_data.get("forgotten") and login.username and not login.has_password:
+            self.add_error("password", NOT_SHOWN)
 
     def _add_password_of_trial(self, kind: str, typed: str) -> None:
         """The page was shown again, without the password: it is that of the trial, if that was this very address."""
@@ -186,8 +190,13 @@ class SourceForm(forms.ModelForm):
         of_trial, of_typed = without_login(tried.address), without_login(typed)
         if tried.kind == kind and (of_trial.address, of_trial.username) == (of_typed.address, of_typed.username):
             self.new_address = tried.address
-        elif of_trial.has_password:
+        elif of_trial.has_password and not self._login_was_taken_out(of_trial, of_typed):
             self.add_error("password", ENTER_AGAIN)
+
+    @staticmethod
+    def _login_was_taken_out(of_trial: Login, of_typed: Login) -> bool:
+        """The page shows the user name again, unless the address has a query: who sends none has deleted it."""
+        return of_trial.address == of_typed.address and not of_typed.username and "?" not in of_typed.address
 
     def _take_tried(self, kind: str, tried: Trial) -> None:
         if tried.source != kind:
@@ -222,7 +231,9 @@ class SourceForm(forms.ModelForm):
             data["username"] = data.get("username") or login.username
         if "?" in typed:
             self._forget_query(data)
-        if self.errors and had_password and self.tried is None and "password" not in self.errors:
+        forgotten = self.errors and self.tried is None and (had_password or bool(data.get("forgotten")))
+        data["forgotten"] = "1" if forgotten else ""
+        if forgotten and data.get("username") and "password" not in self.errors:
             self.add_error("password", NOT_SHOWN)
 
     def _forget_query(self, data: QueryDict) -> None:

@@ -310,6 +310,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddField(
             model_name="camera",
+            name="same_since",
+            field=models.DateTimeField(editable=False, help_text="When this picture was first seen.", null=True),
+        ),
+        migrations.AddField(
+            model_name="camera",
             name="schedule",
             field=models.CharField(
                 choices=[

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import models, transaction
@@ -10,8 +12,11 @@ from django.urls import reverse
 from detection.fields import Secret, SecretField
 from detection.models.clock import now
 from detection.models.visible import VisibleQuerySet
-from detection.schedule import Schedule
-from detection.sources import Source, shown
+from detection.schedule import Schedule, zone_of
+from detection.sources import Source, SourceKind, Transport, shown
+
+if TYPE_CHECKING:
+    from detection.models.trial import Trial
 
 log = logging.getLogger(__name__)
 
@@ -21,12 +26,6 @@ REMOVED_AT_ONCE = 5000  # captures
 SCHEDULE_FIELDS = (
     "schedule", "every_s", "cron", "sunrise_offset_min", "sunset_offset_min", "latitude", "longitude",
     "days", "active_from", "active_until", "jitter_s", "time_zone",
-)  # fmt: skip
-
-# What is written while the camera is at work; a form that was opened before must not put it back.
-KEPT_BY_VERBS = (
-    "address", "state", "state_since", "why", "failures", "failing_since", "last_good_at", "last_media_id",
-    "fingerprint", "same_count", "alarm", "next_at", "accounted_until", "breaker_s",
 )  # fmt: skip
 
 
@@ -60,9 +59,9 @@ class Camera(models.Model):
     IN_TROUBLE = (State.FAILING, State.OFFLINE, State.FROZEN)
 
     name = models.CharField(max_length=100, unique=True)
-    source = models.CharField(max_length=5, choices=Kind, default=Kind.RTSP)
+    source: models.CharField[str, SourceKind] = models.CharField(max_length=5, choices=Kind, default=Kind.RTSP)
     address = SecretField(blank=True, default="", editable=False)
-    rtsp_transport = models.CharField(
+    rtsp_transport: models.CharField[str, Transport] = models.CharField(
         "RTSP transport", max_length=3, choices=[("tcp", "TCP"), ("udp", "UDP")], default="tcp"
     )
     verify_tls = models.BooleanField(
@@ -112,6 +111,7 @@ class Camera(models.Model):
     )
     fingerprint = models.CharField(max_length=64, blank=True, editable=False)
     same_count = models.PositiveIntegerField(default=0, editable=False, help_text="Times in a row with this picture.")
+    same_since = models.DateTimeField(null=True, editable=False, help_text="When this picture was first seen.")
     alarm = models.CharField(
         max_length=8, blank=True, editable=False, help_text="The trouble people were last told of."
     )
@@ -161,17 +161,17 @@ class Camera(models.Model):
     @property
     def secret_source(self) -> Source:
         """What it is reached by, with its credentials: for the worker that grabs. Raises WrongKey."""
-        return Source(
-            kind=self.source,  # type: ignore[arg-type]  # one of Kind's values
-            address=self.address.reveal() if self.address else "",
-            rtsp_transport=self.rtsp_transport,  # type: ignore[arg-type]
-            verify_tls=self.verify_tls,
-        )
+        return source_of(self)
 
     @property
     def place(self) -> str:
         """The part of its address that may be shown."""
         return shown(self.source, self.address.reveal()) if self.address else ""
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """Its time zone; None where this machine has lost the one of that name."""
+        return zone_of(self.time_zone)
 
     @property
     def is_enabled(self) -> bool:
@@ -208,8 +208,7 @@ class Camera(models.Model):
                 self._forget(self.State.NEW)
                 self.save()  # its key is part of the schedule
             else:
-                for name in KEPT_BY_VERBS:
-                    setattr(self, name, getattr(stored, name))
+                self._take_back_what_verbs_wrote(stored)
             if address is not None:
                 self.address = address
                 self._forget(self.state if stored and not self.is_enabled else self.State.NEW)
@@ -223,6 +222,12 @@ class Camera(models.Model):
                     Capture.end_waiting(self)  # what failed at the old one says nothing of the new one
                 self._plan_from(moment)
             self.save()
+
+    def _take_back_what_verbs_wrote(self, stored: Camera) -> None:
+        """The camera was at work since the form was opened, and the form says nothing of these columns."""
+        for field in self._meta.fields:
+            if not field.editable:
+                setattr(self, field.attname, getattr(stored, field.attname))
 
     def pause(self) -> bool:
         """No more captures until it is resumed, nor attempts that wait. Answers whether it was active."""
@@ -285,23 +290,33 @@ class Camera(models.Model):
             Notification.take_back(Notification.objects.filter(event__camera=self), now())
         self.state, self.state_since = state, now()
         self.why, self.failures, self.failing_since = "", 0, None
-        self.fingerprint, self.same_count, self.alarm, self.breaker_s = "", 0, "", 0
+        self.fingerprint, self.same_count, self.same_since = "", 0, None
+        self.alarm, self.breaker_s = "", 0
 
     # What captures say of it
 
-    def saw(self, media_pk: int, fingerprint: str, taken_at: datetime) -> None:
-        """A picture came: it is well, or frozen where the very same one came too often."""
-        self.same_count = self.same_count + 1 if fingerprint == self.fingerprint else 1
-        self.fingerprint = fingerprint
+    def saw(self, media_pk: int, fingerprint: str, taken_at: datetime, *, is_manual: bool = False) -> None:
+        """A picture came: it is well, or frozen where the very same one came too often and for too long.
+
+        Both, because a camera may make a new picture more rarely than it is asked. Whoever presses the button again and
+        again freezes none.
+        """
+        if fingerprint != self.fingerprint or self.same_since is None:
+            self.fingerprint, self.same_count, self.same_since = fingerprint, 1, taken_at
+        elif not is_manual:
+            self.same_count += 1
         self.last_media_id, self.last_good_at = media_pk, taken_at
         self.why, self.failures, self.failing_since = "", 0, None
         if self.breaker_s:
             self.breaker_s = 0
             self.next_at = self.rule.next_after(now()) if self.is_enabled else None
         if self.is_enabled:
-            frozen = 0 < self.frozen_after <= self.same_count
-            self._become(self.State.FROZEN if frozen else self.State.OK)
+            self._become(self.State.FROZEN if self._is_frozen(taken_at) else self.State.OK)
         self.save()
+
+    def _is_frozen(self, moment: datetime) -> bool:
+        lasted_s = (moment - (self.same_since or moment)).total_seconds()
+        return 0 < self.frozen_after <= self.same_count and lasted_s >= settings.CAMERA_FROZEN_AFTER_S
 
     def could_not(self, why: str, planned_at: datetime, known_at: datetime) -> None:
         """A planned capture failed: failing, and offline once that has lasted.
@@ -328,9 +343,10 @@ class Camera(models.Model):
             return
         second = rule.next_after(first) or first
         every_s = max(2.0, (second - first).total_seconds())
-        self.breaker_s = min(settings.CAMERA_BREAKER_MAX_S, 2 * max(self.breaker_s, every_s))
-        if self.breaker_s > every_s:
-            self.next_at = rule.next_after(moment + timedelta(seconds=self.breaker_s - every_s))
+        longer_s = min(settings.CAMERA_BREAKER_MAX_S, 2 * max(self.breaker_s, every_s))
+        if longer_s > every_s:
+            self.breaker_s = longer_s
+            self.next_at = rule.next_after(moment + timedelta(seconds=longer_s - every_s))
 
     def _become(self, state: str) -> None:
         """Moves to a state; what people should know of it becomes an event."""
@@ -344,3 +360,13 @@ class Camera(models.Model):
             why = self.same_words if alarm == self.State.FROZEN else self.why
             CameraEvent.tell(self, CameraEvent.Kind(alarm or "back"), why)
             self.alarm = alarm
+
+
+def source_of(row: Camera | Trial) -> Source:
+    """What a row is reached by, with its credentials. Raises WrongKey."""
+    return Source(
+        kind=row.source,
+        address=row.address.reveal() if row.address else "",
+        rtsp_transport=row.rtsp_transport,
+        verify_tls=row.verify_tls,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
@@ -33,6 +34,7 @@ WHY_CHANGED = "The camera was paused or changed at that moment."
 
 
 ENDED = {"finished_at": Now(), "lease": None, "lease_until": None}
+NOBODY_AT_IT = Q(lease_until=None) | Q(lease_until__lt=Now())
 
 
 def plain(why: str) -> str:
@@ -92,7 +94,7 @@ class Capture(models.Model):
     # Planning it
 
     @classmethod
-    def ask(cls, camera: Camera, user: object = None) -> Capture:
+    def ask(cls, camera: Camera, user: User | None = None) -> Capture:
         """A capture that a person asks for, now. Whoever calls sends it once this is committed."""
         moment = now()
         return cls.objects.create(
@@ -105,7 +107,7 @@ class Capture(models.Model):
         )
 
     @classmethod
-    def ask_once(cls, camera: Camera, user: object = None) -> Capture | None:
+    def ask_once(cls, camera: Camera, user: User | None = None) -> Capture | None:
         """As ``ask``, or None where one that was asked for is still on its way.
 
         Raises DoesNotExist where the camera was removed meanwhile. Committed when this returns.
@@ -133,26 +135,19 @@ class Capture(models.Model):
     @classmethod
     def free(cls) -> Q:
         """Which rows a worker may claim."""
-        nobody = Q(lease_until=None) | Q(lease_until__lt=Now())
-        return Q(state=cls.State.PLANNED, until__gt=Now()) & nobody
+        return Q(state=cls.State.PLANNED, until__gt=Now()) & NOBODY_AT_IT
 
     @classmethod
     def expired(cls) -> Q:
         """Which rows are past their time with no worker at them."""
-        nobody = Q(lease_until=None) | Q(lease_until__lt=Now())
-        return Q(state=cls.State.PLANNED, until__lte=Now()) & nobody
+        return Q(state=cls.State.PLANNED, until__lte=Now()) & NOBODY_AT_IT
 
     @classmethod
     def end_waiting(cls, camera: Camera) -> None:
         """Ends what its schedule planned and no worker is at: a paused camera is not called. Call with it locked."""
-        nobody = Q(lease_until=None) | Q(lease_until__lt=Now())
-        waiting = cls.objects.filter(nobody, camera=camera, is_manual=False, state=cls.State.PLANNED)
+        waiting = cls.objects.filter(NOBODY_AT_IT, camera=camera, is_manual=False, state=cls.State.PLANNED)
         waiting.exclude(kind="").update(state=cls.State.FAILED, **ENDED)
         waiting.filter(kind="").update(state=cls.State.MISSED, kind="changed", why=WHY_CHANGED, **ENDED)
-
-    @classmethod
-    def mark_sent(cls, pks: Sequence[int]) -> None:
-        cls.objects.filter(pk__in=pks).update(sent_at=Now())
 
     # Grabbing it
 
@@ -188,7 +183,7 @@ class Capture(models.Model):
         if not done or camera is None:
             raise LeaseLost(f"capture {self.pk} is no longer ours")
         if self._is_of(camera):
-            camera.saw(media.pk, fingerprint, taken_at)
+            camera.saw(media.pk, fingerprint, taken_at, is_manual=self.is_manual)
 
     def _is_of(self, camera: Camera) -> bool:
         """Whether it called the camera at the address that the camera has now, and so says something of it."""
@@ -242,10 +237,13 @@ class Capture(models.Model):
     @classmethod
     def end_expired(cls) -> int:
         """Ends what nobody will grab any more: failed where an attempt had failed, else missed. Answers how many."""
+        expired = cls.objects.filter(cls.expired())
+        if not expired.exists():  # nearly always: an UPDATE would wait for SQLite's one lock even so
+            return 0
         ended = 0
-        for capture in cls.objects.filter(cls.expired()).exclude(kind="").select_related("camera"):
+        for capture in expired.exclude(kind="").select_related("camera"):
             ended += capture._fail_safely()
-        missed = cls.objects.filter(cls.expired(), kind="")
+        missed = expired.filter(kind="")
         over = {"state": cls.State.MISSED, **ENDED}
         ended += missed.filter(attempts=0).update(kind="late", why=WHY_LATE, **over)
         ended += missed.filter(attempts__gt=0).update(kind="worker_lost", why=WHY_LOST, **over)

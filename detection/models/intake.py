@@ -6,7 +6,6 @@ import hashlib
 import re
 import tempfile
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
@@ -20,6 +19,7 @@ from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.proxy import Proxy
 from detection.models.work import LeaseLost
+from detection.sources import Snapshot
 from detection.vision.probe import probe_isolated
 from detection.vision.types import Limits, MediaInfo
 
@@ -95,46 +95,38 @@ def take_in(
     return Intake(stored.media, is_new=True, analysis=analysis, proxy=proxy)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """What a capture brings: the picture's file, and what is known of it."""
-
-    content: bytes
-    info: MediaInfo
-    preview: bytes  # a small JPEG
-    fingerprint: str  # of its pixels
-    taken_at: datetime
+def _model_for(capture: Capture) -> Model | None:
+    """What looks at its picture; nothing where that could only fail: the pages say that motion is all there is."""
+    model = Model.objects.filter(is_active=True).first() if capture.camera.is_analysed else None
+    return model if model is not None and model.looks_at_pictures else None
 
 
-def _is_to_be_analysed(capture: Capture) -> bool:
-    """Not where it could only fail, once for each picture of each camera: the pages say that motion is all there is."""
-    model = Model.objects.filter(is_active=True).first()
-    return capture.camera.is_analysed and model is not None and model.looks_at_pictures
-
-
-def take_in_capture(capture: Capture, picture: Picture) -> Analysis | None:
+def take_in_capture(capture: Capture, snapshot: Snapshot) -> Analysis | None:
     """Stores what was grabbed, ends the capture with it, and queues its analysis, which is to be sent after this.
 
     The very same bytes again, as of a frozen camera, lead to the media that is there, and are not analysed again.
     Raises LeaseLost, with nothing left behind, where the capture or its camera is gone.
     """
-    sha256 = hashlib.sha256(picture.content).hexdigest()
+    sha256 = hashlib.sha256(snapshot.content).hexdigest()
     media = Media.known(sha256)
     is_new = media is None
     if media is None:
         camera = re.sub(r"[/\\]", "-", capture.camera.name)  # what stands before a slash would be a folder
-        name = f"{camera} {picture.taken_at:%Y-%m-%d %H.%M.%S} UTC.{picture.info.format}"
-        media = Media.with_files(ContentFile(picture.content), sha256, picture.info, name=name, preview=picture.preview)
+        name = f"{camera} {snapshot.taken_at:%Y-%m-%d %H.%M.%S} UTC.{snapshot.info.format}"
+        media = Media.with_files(
+            ContentFile(snapshot.content), sha256, snapshot.info, name=name, preview=snapshot.preview
+        )
         media.camera = capture.camera
-        media.captured_at = media.at = picture.taken_at
+        media.captured_at = media.at = snapshot.taken_at
         media.captured_at_source = Media.TimeSource.CAPTURE
     try:
         with transaction.atomic():
             if is_new:
                 stored = media.keep()
                 media, is_new = stored.media, stored.is_new
-            capture.grabbed(media, picture.fingerprint, picture.taken_at)
-            return Analysis.request(media) if is_new and _is_to_be_analysed(capture) else None
+            capture.grabbed(media, snapshot.fingerprint, snapshot.taken_at)
+            model = _model_for(capture) if is_new else None
+            return Analysis.request(media, model=model) if model is not None else None
     except LeaseLost:
         if is_new:
             media.drop_files()

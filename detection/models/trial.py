@@ -9,10 +9,10 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from detection.fields import Secret, SecretField
-from detection.models.camera import Camera
+from detection.models.camera import Camera, source_of
 from detection.models.visible import VisibleQuerySet
 from detection.models.work import Work
-from detection.sources import Source
+from detection.sources import Source, SourceKind, Transport
 
 KEPT = timedelta(minutes=15)
 
@@ -20,9 +20,9 @@ KEPT = timedelta(minutes=15)
 class Trial(Work):
     """One picture from an address that somebody is about to enter for a camera. Kept for minutes only."""
 
-    source = models.CharField(max_length=5, choices=Camera.Kind, editable=False)
+    source: models.CharField[str, SourceKind] = models.CharField(max_length=5, choices=Camera.Kind, editable=False)
     address = SecretField(editable=False)
-    rtsp_transport = models.CharField(max_length=3, default="tcp", editable=False)
+    rtsp_transport: models.CharField[str, Transport] = models.CharField(max_length=3, default="tcp", editable=False)
     verify_tls = models.BooleanField(default=True, editable=False)
     requested_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False, related_name="+")
     requested_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -60,12 +60,7 @@ class Trial(Work):
     @property
     def secret_source(self) -> Source:
         """What it is reached by, with its credentials: for the worker that grabs. Raises WrongKey."""
-        return Source(
-            kind=self.source,  # type: ignore[arg-type]  # one of Kind's values
-            address=self.address.reveal(),
-            rtsp_transport=self.rtsp_transport,  # type: ignore[arg-type]
-            verify_tls=self.verify_tls,
-        )
+        return source_of(self)
 
     def finish(self, picture: bytes, width: int, height: int, took_s: float) -> None:
         """Stores the small picture. Raises LeaseLost."""
@@ -73,4 +68,6 @@ class Trial(Work):
 
     @classmethod
     def forget_old(cls) -> None:
-        cls.objects.filter(requested_at__lt=Now() - KEPT).delete()
+        old = cls.objects.filter(requested_at__lt=Now() - KEPT)
+        if old.exists():  # a DELETE would wait for SQLite's one lock even so
+            old.delete()

@@ -141,6 +141,11 @@ class Work(models.Model):
     def mark_sent(cls, pks: list[int]) -> None:
         cls._default_manager.filter(pk__in=pks).update(sent_at=Now())
 
+    @classmethod
+    def mark_unsent(cls, pk: int) -> None:
+        """The broker did not take it after all: pages say so, and the next sweep tries again."""
+        cls._default_manager.filter(pk=pk).update(sent_at=None)
+
     @property
     def is_over(self) -> bool:
         return self.state in (self.State.DONE, self.State.FAILED, self.State.CANCELLED)

@@ -45,12 +45,13 @@ QUEUE_AWAY = (
 def cameras(request: HttpRequest) -> HttpResponse:
     rows = visible(request, Camera)
     form = CameraFilter(request.GET)
-    page = page_of(request, worst_first(form.narrow(rows.select_related("last_media").defer("address"))), PAGE_SIZE)
+    shown = form.narrow(rows)
+    page = page_of(request, worst_first(shown.select_related("last_media").defer("address")), PAGE_SIZE)
     context = {
         "form": form,
         "page": page,
         "now": now(),
-        "trouble_count": rows.filter(state__in=Camera.IN_TROUBLE).count(),
+        "trouble_count": shown.filter(state__in=Camera.IN_TROUBLE).count(),
     }
     return render(request, "detection/cameras.html", context)
 
@@ -101,12 +102,7 @@ def _place(camera: Camera) -> str:
 
 def _own_zone(camera: Camera) -> ZoneInfo | None:
     """The camera's time zone, where it is not the site's."""
-    if camera.time_zone == timezone.get_current_timezone_name():
-        return None
-    try:
-        return ZoneInfo(camera.time_zone)
-    except (KeyError, ValueError):
-        return None
+    return None if camera.time_zone == timezone.get_current_timezone_name() else camera.zone
 
 
 @require_POST

@@ -22,6 +22,7 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
     shown = _shown(request, analyses)
     latest = analyses[0] if analyses else None
     sightings = _sightings(request, shown)
+    visible_captures = Capture.objects.visible_to(request.user).filter(media=media)
     context = {
         "media": media,
         "analyses": analyses,
@@ -35,7 +36,7 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
         "can_judge": bool(shown and shown.is_current) and request.user.has_perm("detection.add_verdict"),
         "facts": _facts(shown) if shown else None,
         # The first: a frozen camera brings the very same media again.
-        "capture": Capture.objects.filter(media=media).order_by("planned_at").first() if media.camera_id else None,
+        "capture": visible_captures.order_by("planned_at").first() if media.camera_id else None,
         "proxy": None if media.browser_plays else Proxy.objects.filter(media=media).first(),
         "labels": sorted({*(shown.model.labels if shown else []), *(s.shown_label for s in sightings)}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from django.utils import timezone
 
@@ -58,12 +58,7 @@ def clip_time(seconds: float) -> str:
 
 def time_zone(media: Media) -> ZoneInfo | None:
     """The camera's time zone; the site's where there is no camera, or none that is known by that name."""
-    if media.camera is None:
-        return None
-    try:
-        return ZoneInfo(media.camera.time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        return None
+    return media.camera.zone if media.camera else None
 
 
 def wall_clock(moment: datetime, zone: ZoneInfo | None = None) -> str:

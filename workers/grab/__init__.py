@@ -9,8 +9,8 @@ import logging
 import traceback
 from datetime import UTC, datetime
 
-from detection.sources import Source
-from workers.grab.types import GrabError, Limits, Policy, Snapshot, own_reason
+from detection.sources import Snapshot, Source
+from workers.grab.types import GrabError, Limits, Policy, own_reason
 
 __all__ = ["GrabError", "Limits", "Policy", "Snapshot", "Source", "grab"]
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import TypeAlias
 
 from detection.vision.probe import MEMORY_BYTES
-from workers.grab.types import GrabError, Limits, Policy, own_reason
+from workers.grab.types import LOOK_S, GrabError, Limits, Policy, own_reason
 from workers.grab.wire import Message, receive, send
 
 Handler: TypeAlias = Callable[[Message, Limits], Message]
 
 IDLE_S = 10  # how often an idle child looks whether its parent is still there
 ALARM_S = 5  # after its limit the kernel ends a child that hangs, also where nobody is left to kill it
-LOOK_S = 10
 
 
 def look(order: Message, limits: Limits) -> Message:

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detection.sources import Snapshot
 from detection.vision.types import MediaInfo
-from workers.grab.types import FAULTS, GrabError, Snapshot
+from workers.grab.types import FAULTS, LOOK_S, GrabError
 from workers.grab.wire import Message, receive, send
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "workers.grab.child"]
 START_S = 30.0  # until a child is ready, on a machine that is busy
-LOOK_S = 10.0  # for looking at one picture
 GRACE_S = 1.0  # a child that keeps its limits itself answers within them and this
 MAX_ORDERS = 500
 MAX_RESIDENT_BYTES = 500 * 1024**2

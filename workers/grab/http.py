@@ -15,6 +15,7 @@ from requests.exceptions import RequestException
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
+from detection.sources import PORTS, SCHEMES
 from workers.grab.body import CUT_OFF, Body, first_part
 from workers.grab.line import Clock, Line, of_socket
 from workers.grab.login import Login
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from workers.grab.types import Limits, Policy
 
 MAX_REDIRECTS = 3
-DEFAULT_PORTS = {"http": 80, "https": 443}
 A_STREAM = "The camera sends a stream here, not one picture. Choose HTTP stream (MJPEG) for this address."
 NOT_HTTP = "What answers there does not speak HTTP as a camera does. Look at the address and its port."
 
@@ -90,8 +90,6 @@ def _of_failure(error: Exception) -> GrabError:
             kind="redirects",
             permanent=True,
         )
-    if isinstance(error, http.client.RemoteDisconnected):
-        return of_socket(error)
     return GrabError(NOT_HTTP, kind="garbage")
 
 
@@ -111,7 +109,7 @@ def _answer(session: requests.Session, address: str) -> requests.Response:
             return response
         with response:
             there = urlsplit(urljoin(url, response.headers.get("Location", "")))
-        if there.scheme not in DEFAULT_PORTS:
+        if there.scheme not in SCHEMES["http"]:
             break
         url = _bare(there)
     raise GrabError(
@@ -152,13 +150,13 @@ def _bare(parts: SplitResult) -> str:
     """The URL without user name, password and fragment, and without a port that is the usual one."""
     host = parts.hostname or ""
     place = f"[{host}]" if ":" in host else host
-    if parts.port not in (None, DEFAULT_PORTS.get(parts.scheme)):
+    if parts.port not in (None, PORTS.get(parts.scheme)):
         place += f":{parts.port}"
     return urlunsplit((parts.scheme, place, parts.path or "/", parts.query, ""))
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, parts.hostname or "", parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    return parts.scheme, parts.hostname or "", parts.port or PORTS.get(parts.scheme, 0)
 
 
 def _refuse(status: int, login: Login, elsewhere: str) -> NoReturn:
@@ -205,7 +203,7 @@ class _Connection(HTTPConnection):
 
     def __init__(self, line: Line, parts: SplitResult) -> None:
         self._line, self._tls = line, parts.scheme == "https"
-        super().__init__(parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme])
+        super().__init__(parts.hostname or "", parts.port or PORTS[parts.scheme])
 
     def _new_conn(self) -> socket.socket:
         return self._line.connect(self.host, self.port or 80, self._tls)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
-    from detection.vision.types import MediaInfo
+
+LOOK_S = 10.0  # for looking at one picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,6 @@ class Policy:
     files_dir: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One picture of a camera."""
-
-    content: bytes  # the file: as the camera sent it, or a JPEG of the frame
-    info: MediaInfo
-    preview: bytes  # a small JPEG
-    fingerprint: str  # SHA-256 of the decoded pixels and their size: equal only for the very same picture
-    taken_at: datetime  # UTC: when its first byte, or the frame, was there
-
-
 # What a grab may fail of and that counts against its camera.
 FAULTS = frozenset(
     {
@@ -67,14 +56,7 @@ class GrabError(Exception):
         self.kind = kind
         self.permanent = permanent
 
-    def __reduce__(self) -> tuple[object, ...]:  # exceptions with keywords do not pickle by themselves
-        return _again, (str(self), self.kind, self.permanent)
-
 
 def own_reason(error: Exception) -> GrabError:
     """What nobody foresaw. A camera may have caused it, so it counts against the camera."""
     return GrabError(f"The grab failed for a reason of its own ({type(error).__name__}).", kind="damaged")
-
-
-def _again(message: str, kind: str, permanent: bool) -> GrabError:
-    return GrabError(message, kind=kind, permanent=permanent)

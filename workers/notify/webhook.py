@@ -36,7 +36,7 @@ def send(message: Message) -> None:
         raise NotifyError(f"{whose} did not answer in time.", permanent=False) from None
     except requests.exceptions.SSLError:
         raise NotifyError(f"{whose} has a certificate that cannot be verified.", permanent=False) from None
-    except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError):
+    except requests.ConnectionError:
         raise NotifyError(f"{whose} could not be reached, or broke off.", permanent=False) from None
     except (requests.RequestException, ValueError):
         raise NotifyError("NOTIFY_WEBHOOK_URL is not an address that can be called.", permanent=True) from None
