@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import Group, User
 from django.core.files.base import ContentFile
@@ -39,7 +40,26 @@ IMAGE = MediaInfo(
 )
 SPANS = [Span(0, 0.0, 5.0, 125), Span(1, 5.0, 10.0, 125)]
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-ADDRESS = "http://viewer:s3cret@10.0.0.5/snap.jpg"
+SECRET = "s3cret"
+ADDRESS = f"http://viewer:{SECRET}@10.0.0.5/snap.jpg"
+# What a browser sends of the form of a camera, filled in; and the address that becomes of it.
+TYPED: dict[str, Any] = {
+    "name": "Gate",
+    "source": "http",
+    "address": "http://10.0.0.9/snap.jpg",
+    "username": "viewer",
+    "password": SECRET,
+    "rtsp_transport": "tcp",
+    "verify_tls": "on",
+    "schedule": "every",
+    "every_s": "60",
+    "days": list("1234567"),
+    "time_zone": "Europe/Berlin",
+    "jitter_s": "0",
+    "frozen_after": "5",
+    "is_analysed": "on",
+}
+ENTERED = f"http://viewer:{SECRET}@10.0.0.9/snap.jpg"
 
 
 def a_user(group: str = "") -> User:

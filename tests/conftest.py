@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.s3 import s3_server
-from tests.services import absent
+from tests.services import absent, find_free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = Path(os.environ.get("NIGHTJAR_DATA") or ROOT / "../shared/data").resolve()
@@ -78,9 +78,7 @@ def s3_url() -> Iterator[str]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return find_free_port()
 
 
 @pytest.fixture

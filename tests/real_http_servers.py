@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.services import find_free_port
+
 USER, PASSWORD, REALM = "camera", "s3cret @:/?#%", "the yard"
 # Folder of the site, and what it asks for; /open asks for nothing.
 GUARDED = {
@@ -30,19 +32,13 @@ def _found(program: str) -> str | None:
     return shutil.which(program) or shutil.which(program, path="/usr/sbin")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def ffmpeg_mjpeg(*options: str) -> Iterator[str]:
     """FFmpeg's own HTTP server and its mpjpeg muxer, five pictures a second; its address.
 
     It serves one client and ends: another one follows for the next client, after a moment in which nobody listens.
     """
-    address = f"http://127.0.0.1:{free_port()}/"
+    address = f"http://127.0.0.1:{find_free_port()}/"
     scene = ["-re", "-f", "lavfi", "-i", "testsrc=size=320x176:rate=5"]
     words = ["ffmpeg", "-loglevel", "error", "-nostdin", *scene, "-f", "mpjpeg", *options, "-listen", "1", address]
     running: list[subprocess.Popen[bytes]] = []
@@ -69,7 +65,7 @@ def ffmpeg_mjpeg(*options: str) -> Iterator[str]:
 @contextmanager
 def lighttpd(folder: Path, site: Path) -> Iterator[int]:
     """Serves the files of ``site`` as they are, the folders that are GUARDED to USER only; its port."""
-    port = free_port()
+    port = find_free_port()
     configuration = folder / "lighttpd.conf"
     configuration.write_text(_configuration(folder, site, port))
     process = subprocess.Popen(

@@ -1,8 +1,9 @@
-"""What a test does where something it needs is not on this machine."""
+"""What tests find on this machine, and what one does where something it needs is not there."""
 
 from __future__ import annotations
 
 import os
+import socket
 from typing import NoReturn
 
 import pytest
@@ -13,3 +14,10 @@ def absent(what: str) -> NoReturn:
     if os.environ.get("CI", "").lower() == "true":
         pytest.fail(f"{what} (CI=true: not skipped)", pytrace=False)
     pytest.skip(what)
+
+
+def find_free_port() -> int:
+    """A port of this machine that nobody listens at just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -31,26 +33,40 @@ def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess
     )
 
 
+def manage(folder: Path, *words: str) -> None:
+    """A command under KEY that comes to its end."""
+    environment = os.environ | {"DATA_DIR": str(folder), "CAMERA_KEYS": KEY, "NIGHTJAR_ENV_FILE": os.devnull}
+    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL"):
+        environment.pop(name, None)
+    done = run(environment, "manage.py", *words)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder whose database has a camera that was entered under KEY."""
     folder = tmp_path_factory.mktemp("keys") / "data"
-    environment = os.environ | {"DATA_DIR": str(folder), "CAMERA_KEYS": KEY, "NIGHTJAR_ENV_FILE": os.devnull}
-    for name in ("DJANGO_SETTINGS_MODULE", "DATABASE_URL"):
-        environment.pop(name, None)
     folder.mkdir()
-    for words in (("migrate", "--verbosity", "0"), ("shell", "--verbosity", "0", "-c", ENTER)):
-        done = run(environment, "manage.py", *words)
-        assert done.returncode == 0, done.stderr
-    assert rows(folder)[0]["name"] == "Gate"
+    manage(folder, "migrate", "--verbosity", "0")
+    manage(folder, "shell", "--verbosity", "0", "-c", ENTER)
+    assert "'Gate'" in dump(folder)
     return folder
 
 
-def rows(data_dir: Path) -> list[dict[str, object]]:
-    """All that is stored of the cameras."""
-    with sqlite3.connect(data_dir / "nightjar.sqlite3") as database:
-        database.row_factory = sqlite3.Row
-        return [dict(row) for row in database.execute("SELECT * FROM detection_camera")]
+@pytest.fixture(scope="module")
+def outdated(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, where a migration is pending: a version that has one was installed under the wrong key."""
+    folder = tmp_path_factory.mktemp("outdated") / "data"
+    shutil.copytree(data_dir, folder)
+    manage(folder, "migrate", "--verbosity", "0", "sessions", "zero")
+    assert "django_session" not in dump(folder)
+    return folder
+
+
+def dump(data_dir: Path) -> str:
+    """All that is stored, and the tables in which it is."""
+    with closing(sqlite3.connect(data_dir / "nightjar.sqlite3")) as database:
+        return "\n".join(database.iterdump())
 
 
 @pytest.fixture
@@ -59,17 +75,17 @@ def started(
 ) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Starts something under a key, or under none, and makes sure that it ended and told and changed nothing."""
 
-    def start(words: tuple[str, ...], keys: str | None) -> subprocess.CompletedProcess[str]:
-        environment = installation(DATA_DIR=str(data_dir), CAMERA_KEYS=keys or "")
+    def start(words: tuple[str, ...], keys: str | None, folder: Path = data_dir) -> subprocess.CompletedProcess[str]:
+        environment = installation(DATA_DIR=str(folder), CAMERA_KEYS=keys or "")
         if keys is None:
             del environment["CAMERA_KEYS"]
-        before = rows(data_dir)
+        before = dump(folder)
         done = run(environment, *words)
         assert done.returncode != 0
         said = done.stdout + done.stderr
         secrets = ("s3cret", "viewer", "192.0.2.77", *(key for key in (keys or "").split(",") if key))
         assert not any(secret in said for secret in secrets)
-        assert rows(data_dir) == before
+        assert dump(folder) == before
         return done
 
     return start
@@ -110,6 +126,13 @@ def test_under_a_key_that_is_not_the_cameras_nothing_starts(
     said = started({**COMMANDS, **OTHERS}[name], OTHER).stderr
     assert said.splitlines()[-1].startswith(WRONG)
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("name", ["prepare --no-example", "up", *OTHERS])
+def test_under_a_key_that_is_not_the_cameras_a_pending_migration_stays_pending(
+    name: str, started: Callable[..., subprocess.CompletedProcess[str]], outdated: Path
+) -> None:
+    started({**COMMANDS, **OTHERS}[name], OTHER, outdated)
 
 
 def test_a_check_of_the_database_tells_of_a_key_that_is_not_the_cameras(

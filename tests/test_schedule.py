@@ -152,14 +152,30 @@ def test_hours_that_are_skipped_are_not_made_up_and_repeated_ones_count_twice(
     ]
 
 
-def test_hours_that_begin_in_the_skipped_hour_begin_after_it() -> None:
-    schedule = Schedule("every", "Europe/Berlin", every_s=1800, active_from=time(2, 30), active_until=time(4))
-    assert walls(schedule, BERLIN_SKIPS) == ["03:00+2", "03:30+2"]
+@pytest.mark.parametrize(
+    ("zone", "day", "expected"),
+    [
+        (BERLIN, BERLIN_SKIPS, ["03:00+2", "03:30+2"]),
+        (NEW_YORK, NEW_YORK_SKIPS, ["03:00-4", "03:30-4"]),
+    ],
+)
+def test_hours_that_begin_in_the_skipped_hour_begin_after_it(zone: ZoneInfo, day: date, expected: list[str]) -> None:
+    schedule = Schedule("every", zone.key, every_s=1800, active_from=time(2, 30), active_until=time(4))
+    assert walls(schedule, day) == expected
 
 
-def test_hours_that_end_in_the_repeated_hour_begin_again_when_it_does() -> None:
-    schedule = Schedule("every", "Europe/Berlin", every_s=900, active_from=time(1, 30), active_until=time(2, 30))
-    assert walls(schedule, BERLIN_REPEATS) == ["01:30+2", "01:45+2", "02:00+2", "02:15+2", "02:00+1", "02:15+1"]
+@pytest.mark.parametrize(
+    ("zone", "day", "hour", "expected"),
+    [
+        (BERLIN, BERLIN_REPEATS, 2, ["01:30+2", "01:45+2", "02:00+2", "02:15+2", "02:00+1", "02:15+1"]),
+        (NEW_YORK, NEW_YORK_REPEATS, 1, ["00:30-4", "00:45-4", "01:00-4", "01:15-4", "01:00-5", "01:15-5"]),
+    ],
+)
+def test_hours_that_end_in_the_repeated_hour_begin_again_when_it_does(
+    zone: ZoneInfo, day: date, hour: int, expected: list[str]
+) -> None:
+    schedule = Schedule("every", zone.key, every_s=900, active_from=time(hour - 1, 30), active_until=time(hour, 30))
+    assert walls(schedule, day) == expected
 
 
 def test_hours_follow_the_clock_on_the_wall_through_the_year() -> None:
@@ -434,7 +450,7 @@ def test_a_plain_schedule_has_no_problems() -> None:
 
 
 WRONG = [
-    (Schedule("weekly"), "kind"),  # type: ignore[arg-type]
+    (Schedule("weekly"), "kind"),
     (Schedule("every", every_s=1), "every_s"),
     (Schedule("every", every_s=-60), "every_s"),
     (Schedule("every", every_s=10**9), "every_s"),

@@ -6,7 +6,9 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+
+from tests.services import absent
 
 
 @contextmanager
@@ -43,3 +45,19 @@ def saying(*parts: bytes, hold: bool = False) -> Callable[[socket.socket], None]
             pass
 
     return talk
+
+
+@contextmanager
+def full_port() -> Iterator[int]:
+    """A port whose queue is full: the kernel answers no more attempts to connect, as where a firewall drops them."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as queued:
+        for _ in range(8):
+            client = queued.enter_context(socket.socket())
+            client.settimeout(0.3)
+            try:
+                client.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        else:
+            absent("This kernel takes more connections than a queue has places.")
+        yield int(listener.getsockname()[1])

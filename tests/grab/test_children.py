@@ -4,22 +4,24 @@ import io
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
 from detection.sources import Source
 from tests.grab.test_http import refusal
-from tests.vision.clips import write_clip
-from workers.grab import GrabError, Limits, Policy, children, devices, grab
-from workers.grab.children import Pool
+from workers.grab import GrabError, Limits, Policy, child, children, grab
+from workers.grab.children import Child, Pool
+from workers.grab.wire import HEAD, Message, receive, send
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -97,6 +99,8 @@ GOOD = {"kind": "image", "format": "jpeg", "codec": "jpeg", "width": 1, "height"
         json.dumps({"info": GOOD | {"codec": "\0"}, "fingerprint": ""}),
         json.dumps({"info": GOOD | {"frames": float("nan")}, "fingerprint": ""}),
         json.dumps({"info": GOOD, "fingerprint": "", "resident": "x"}),
+        json.dumps({"info": GOOD | {"kind": "video"}, "fingerprint": ""}),
+        json.dumps({"info": GOOD, "fingerprint": "x" * 65}),
     ],
 )
 def test_a_child_that_was_taken_over_can_only_fail_its_own_grab(text: str, bad_pool: Pool, limits: Limits) -> None:
@@ -124,9 +128,6 @@ def test_a_moment_that_is_none_is_a_grab_that_failed(bad_pool: Pool, limits: Lim
 
 
 def test_what_fails_in_the_child_without_anybody_having_foreseen_it_counts_against_the_camera() -> None:
-    from workers.grab import child
-    from workers.grab.wire import Message
-
     error = child.answer(Message({"do": "hush"})).fields["error"]
     assert (error["kind"], error["message"]) == ("damaged", "The grab failed for a reason of its own (KeyError).")
 
@@ -190,76 +191,108 @@ def test_the_worker_stays_light() -> None:
     subprocess.run([sys.executable, "-c", script], cwd=children.ROOT, check=True)
 
 
-def test_an_image_file_is_itself_and_a_clip_plays(limits: Limits, policy: Policy) -> None:
-    (policy.files_dir / "still.jpg").write_bytes(jpeg())
-    assert grab(Source("file", "still.jpg"), limits, policy).content == jpeg()
-    write_clip(policy.files_dir / "loop.mp4")
-    assert grab(Source("file", "loop.mp4"), limits, policy).info.width == 160
+# What is lent out
 
 
-def test_a_clip_shows_the_frame_of_the_moment_in_a_loop(
-    limits: Limits, policy: Policy, monkeypatch: pytest.MonkeyPatch
+def test_a_child_that_died_while_it_was_idle_is_not_lent_out(bad_pool: Pool, limits: Limits) -> None:
+    children.look(jpeg(), limits, NOW)
+    process = bad_pool._idle[0].process
+    process.kill()
+    process.wait()
+    assert children.look(jpeg(), limits, NOW).info.width == 160
+
+
+def test_a_child_that_has_grown_is_replaced(bad_pool: Pool, limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "MAX_RESIDENT_BYTES", 1000)
+    children.look(jpeg(), limits, NOW)
+    assert bad_pool._idle == []
+
+
+def test_no_more_than_are_to_be_kept_stay_idle(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "LOOKERS", pool := Pool(most=2, keep=0))
+    children.look(jpeg(), limits, NOW)
+    assert pool._idle == []
+
+
+def test_nobody_waits_for_ever_where_all_children_are_at_work_and_it_is_no_fault_of_the_camera(
+    limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_clip(policy.files_dir / "loop.mp4")  # two seconds
-    prints = []
-    for now_s in (1000.5, 1001.5, 1002.5):
-        monkeypatch.setattr(devices.time, "time", lambda now_s=now_s: now_s)
-        prints.append(devices.from_file("loop.mp4", limits, policy).fields["fingerprint"])
-    assert prints[0] == prints[2] != prints[1]
+    monkeypatch.setattr(children, "START_S", 0.1)
+    monkeypatch.setattr(children, "LOOKERS", pool := Pool(most=1, keep=0))
+    pool._free.acquire()
+    with pytest.raises(GrabError, match="too busy") as caught:
+        children.look(jpeg(), limits, NOW)
+    assert caught.value.kind == "unexpected"
 
 
-def test_files_outside_of_the_folder_and_absent_ones_are_refused(
-    limits: Limits, policy: Policy, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    outside = tmp_path_factory.mktemp("outside") / "secret.jpg"
-    outside.write_bytes(jpeg())
-    (policy.files_dir / "link.jpg").symlink_to(outside)
-    for name in ("link.jpg", "absent.jpg", "../outside/secret.jpg", str(outside)):
-        error = refusal(Source("file", name), limits, policy)
-        assert (error.kind, error.permanent) == ("no_file", True)
+# One child
 
 
-def test_a_file_that_plays_nothing_is_told(limits: Limits, policy: Policy) -> None:
-    (policy.files_dir / "notes.txt").write_text("only text")
-    error = refusal(Source("file", "notes.txt"), limits, policy)
-    assert (error.kind, str(error)) == ("garbage", "The camera's file is neither a picture nor a clip that plays.")
+def test_a_child_that_does_not_get_ready_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "START_S", 0.3)
+    monkeypatch.setattr(children, "COMMAND", [sys.executable, "-c", "import time; time.sleep(60)"])
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[0])
+    with pytest.raises(TimeoutError):
+        Child()
+    assert started[0].wait(10) == -signal.SIGKILL
 
 
-def test_a_device_that_is_not_there_is_told(limits: Limits, policy: Policy) -> None:
-    error = refusal(Source("usb", "/dev/video99"), limits, policy)
-    assert (error.kind, error.permanent) == ("no_device", False)
+@contextmanager
+def ordered(change: str, limits: Limits) -> Iterator[tuple[socket.socket, subprocess.Popen[bytes]]]:
+    """A child of which something was changed, and which was ordered to look at a picture."""
+    script = f"import time, workers.grab.child as c, workers.grab.wire as wire; {change}; c.main()"
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([sys.executable, "-c", script], cwd=children.ROOT, stdin=theirs) as process:
+        try:
+            receive(ours, 0, time.monotonic() + children.START_S)
+            send(ours, Message({"do": "look", "limits": asdict(limits)}, jpeg()))
+            yield ours, process
+        finally:
+            process.kill()
 
 
-class Webcam:
-    """Its picture gets brighter until the exposure has settled."""
-
-    opened, pictures = True, True
-
-    def __init__(self, *_: object) -> None:
-        self.shade = 0
-
-    def isOpened(self) -> bool:  # noqa: N802  # OpenCV's name
-        return self.opened
-
-    def read(self) -> tuple[bool, object]:
-        self.shade += 10
-        return self.pictures, np.full((48, 64, 3), (0, 0, self.shade), dtype=np.uint8)
-
-    def release(self) -> None:
-        pass
+def test_a_child_that_hangs_ends_by_itself_where_nobody_is_left_to_kill_it(limits: Limits) -> None:
+    hang = "c.ALARM_S, c.LOOK_S = 0.2, 0.1; c.HANDLERS['look'] = lambda *_: time.sleep(60)"
+    with ordered(hang, limits) as (_, process):
+        assert process.wait(10) == -signal.SIGALRM
 
 
-def test_a_device_gives_a_picture_after_its_exposure_has_settled(
-    limits: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "video0").touch()
-    monkeypatch.setattr("cv2.VideoCapture", Webcam)
-    got = devices.from_device(str(tmp_path / "video0"), limits)
-    red, _, blue = PillowImage.open(io.BytesIO(got.content)).getpixel((10, 10))
-    assert red == pytest.approx(60, abs=4)
-    assert blue < 5
-    for trouble, kind in (("pictures", "timeout"), ("opened", "no_device")):
-        monkeypatch.setattr(Webcam, trouble, False)
-        with pytest.raises(GrabError) as caught:
-            devices.from_device(str(tmp_path / "video0"), limits)
-        assert caught.value.kind == kind
+def test_a_child_that_has_answered_is_not_ended_by_its_alarm(limits: Limits) -> None:
+    answer = "c.ALARM_S, c.LOOK_S = 0.5, 0.5; c.HANDLERS['look'] = lambda *_: wire.Message({})"
+    with ordered(answer, limits) as (sock, process):
+        receive(sock, 0, time.monotonic() + 10)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Only Linux tells the limits of a process")
+def test_a_child_has_little_memory_leaves_no_core_and_does_not_hear_of_ctrl_c(bad_pool: Pool, limits: Limits) -> None:
+    children.look(jpeg(), limits, NOW)
+    process = bad_pool._idle[0].process
+    lines = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+    known = {line[:25].strip(): line[25:].split()[0] for line in lines}
+    assert known["Max core file size"] == "0"
+    assert known["Max address space"] != "unlimited"
+    process.send_signal(signal.SIGINT)
+    children.look(jpeg(), limits, NOW)
+    assert [idle.process for idle in bad_pool._idle] == [process]
+
+
+def test_what_takes_too_much_memory_is_too_large(limits: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> Message:
+        raise MemoryError
+
+    monkeypatch.setitem(child.HANDLERS, "look", greedy)
+    error = child.answer(Message({"do": "look", "limits": asdict(limits)})).fields["error"]
+    assert (error["kind"], error["permanent"]) == ("too_large", True)
+
+
+@pytest.mark.parametrize("lengths", [(2, 2**31, 0), (2, 600, 600), (2**31, 0, 0)])
+def test_a_message_that_is_longer_than_agreed_is_not_waited_for(lengths: tuple[int, int, int]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(HEAD.pack(*lengths) + b"{}")
+        with pytest.raises(ValueError, match="longer than agreed"):
+            receive(ours, 1000, time.monotonic() + 5)

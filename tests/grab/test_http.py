@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import gzip
 import logging
-import pickle
 import socket
 import ssl
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from detection.management.commands._simulated import SimulatedCameras
-from tests.grab.servers import saying, server
+from tests.grab.servers import full_port, saying, server
 from workers.grab import GrabError, Limits, Policy, Source, grab
+from workers.grab.line import tls_context
 from workers.grab.types import FAULTS
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
@@ -195,8 +196,6 @@ def test_no_secret_is_in_an_error_or_in_the_log(
         assert "hush" not in told
         assert "cameras/" not in told
     assert "hush" not in caplog.text
-    again = pickle.loads(pickle.dumps(error))
-    assert (str(again), again.kind, again.permanent) == (str(error), error.kind, error.permanent)
 
 
 @pytest.mark.parametrize("others", [[], ["93.184.216.34"]])
@@ -215,6 +214,49 @@ def test_the_settings_forbid_loopback_and_private_addresses(limits: Limits, poli
         assert refusal(Source("http", f"http://{host}:9/"), limits, strict).kind == "forbidden_address"
 
 
+@pytest.mark.parametrize("place", ["10.0.0.5", "192.168.7.20"])
+def test_private_addresses_alone_are_forbidden_also_behind_a_name(
+    place: str, limits: Limits, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = replace(policy, allow_private=False)
+    places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (place, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("it was called"))
+    for host in (place, "camera.example"):
+        error = refusal(Source("http", f"http://{host}/"), limits, strict)
+        assert (error.kind, error.permanent) == ("forbidden_address", True)
+
+
+def test_a_redirect_to_a_name_that_leads_to_a_forbidden_address_is_not_followed(
+    limits: Limits, policy: Policy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = socket.socket.connect
+
+    def only_here(sock: socket.socket, place: tuple[str, int]) -> None:
+        if place[0] != "127.0.0.1":
+            pytest.fail("it was called")
+        connect(sock, place)
+
+    places = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: places)
+    monkeypatch.setattr(socket.socket, "connect", only_here)
+    with server(saying(b"HTTP/1.1 302 Go\r\nLocation: http://metadata.example/latest\r\n\r\n")) as port:
+        error = refusal(Source("http", f"http://127.0.0.1:{port}/"), limits, policy)
+    assert (error.kind, error.permanent) == ("forbidden_address", True)
+
+
+def test_connecting_has_a_limit_of_its_own(limits: Limits, policy: Policy) -> None:
+    quick = replace(limits, connect_s=0.5, first_frame_s=5.0, total_s=6.0)
+    # No answer to the connection; no answer to TLS, which belongs to connecting.
+    for scheme, deaf in (("http", full_port()), ("https", server(saying(hold=True)))):
+        with deaf as port:
+            started = time.monotonic()
+            error = refusal(Source("http", f"{scheme}://127.0.0.1:{port}/"), quick, policy)
+            assert time.monotonic() - started < 2
+            assert (error.kind, error.permanent) == ("timeout", False)
+            assert "could not be connected to within 0.5 seconds" in str(error)
+
+
 def test_an_unknown_name_and_a_slow_name_server_are_told(
     limits: Limits, policy: Policy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,7 +264,8 @@ def test_an_unknown_name_and_a_slow_name_server_are_told(
         raise socket.gaierror(-2, "unknown")
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
-    assert refusal(Source("http", "http://camera.example/"), limits, policy).kind == "unknown_host"
+    error = refusal(Source("http", "http://camera.example/"), limits, policy)
+    assert (error.kind, error.permanent) == ("unknown_host", False)  # a name server may be out for a while
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(1.5) or [])
     started = time.monotonic()
     assert refusal(Source("http", "http://camera.example/"), limits, policy).kind == "timeout"
@@ -303,6 +346,36 @@ def test_a_self_signed_certificate_is_taken_only_where_it_is_not_verified(
         assert refusal(Source("http", f"https://127.0.0.1:{port}/"), limits, policy).kind == "tls"
     with server(lambda connection: time.sleep(2)) as port:  # no handshake
         assert refusal(Source("http", f"https://127.0.0.1:{port}/"), limits, policy).kind == "timeout"
+
+
+@pytest.fixture
+def new_contexts() -> Iterator[None]:
+    """What is trusted is read once by a process: here anew, and once more after the test."""
+    tls_context.cache_clear()
+    yield
+    tls_context.cache_clear()
+
+
+def test_an_own_authority_is_trusted_for_pictures_of_the_name_that_it_certifies(
+    new_contexts: None,
+    certificate: Path,
+    cameras: SimulatedCameras,
+    limits: Limits,
+    policy: Policy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    jpeg = picture(cameras, limits, policy)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with server(saying(OK + b"\r\n", jpeg), context) as port:
+        source = Source("http", f"https://127.0.0.1:{port}/")
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+        assert refusal(source, limits, policy).kind == "tls"
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        tls_context.cache_clear()
+        assert grab(source, limits, policy).content == jpeg
+        error = refusal(Source("http", f"https://localhost:{port}/"), limits, policy)  # not in the certificate
+        assert (error.kind, error.permanent) == ("tls", True)
 
 
 def test_many_threads_grab_at_once_and_the_bad_do_not_hold_up_the_good(

@@ -160,3 +160,53 @@ def test_who_is_sent_on_at_the_same_camera_logs_in_there_too(
 
     with server(talk) as port:
         assert grab(Source("http", f"http://me:hush@127.0.0.1:{port}/snap"), limits, policy).content == jpeg
+
+
+@pytest.mark.parametrize(
+    "challenge", ['Basic realm="a"', 'Digest realm="a", nonce="n"', 'Digest realm="a", nonce="n", stale=true']
+)
+def test_a_wrong_password_is_said_once_so_that_nobody_is_locked_out(
+    challenge: str, patient: Limits, policy: Policy
+) -> None:
+    heard: list[str] = []
+
+    def talk(connection: socket.socket) -> None:
+        heard.append(connection.recv(65536).decode())
+        connection.sendall(f"HTTP/1.1 401 No\r\nWWW-Authenticate: {challenge}\r\n\r\n".encode())
+
+    with server(talk) as port:
+        assert refusal(Source("http", f"http://me:hush@127.0.0.1:{port}/"), patient, policy).kind == "unauthorised"
+    assert ["\r\nAuthorization: " in request for request in heard] == [False, True]
+
+
+def test_a_digests_number_that_has_run_out_is_replaced_once(
+    cameras: SimulatedCameras, patient: Limits, policy: Policy
+) -> None:
+    jpeg = picture(cameras, patient, policy)
+
+    def talk(connection: socket.socket) -> None:
+        request = connection.recv(65536).decode()
+        if 'nonce="2"' in request:
+            connection.sendall(OK + b"\r\n" + jpeg)
+            return
+        number, stale = ("2", ", stale=TRUE") if 'nonce="1"' in request else ("1", "")
+        challenge = f'Digest realm="a", nonce="{number}"{stale}'
+        connection.sendall(f"HTTP/1.1 401 No\r\nWWW-Authenticate: {challenge}\r\n\r\n".encode())
+
+    with server(talk) as port:
+        assert grab(Source("http", f"http://me:hush@127.0.0.1:{port}/"), patient, policy).content == jpeg
+
+
+def test_a_digest_says_back_what_the_camera_wants_to_hear_again() -> None:
+    said = digest({"realm": "a", "nonce": "n", "opaque": 'o"', "algorithm": "SHA-256"}, "me", "x", "/", "c")
+    assert said.endswith(r', opaque="o\"", algorithm=SHA-256')
+
+
+def test_a_digests_own_number_is_another_each_time(cameras: SimulatedCameras, patient: Limits, policy: Policy) -> None:
+    heard: list[str] = []
+    asked = 'Digest realm="a", nonce="n", qop="auth"'
+    with server(guarded(picture(cameras, patient, policy), heard, asked)) as port:
+        for _ in range(2):
+            grab(Source("http", f"http://me:hush@127.0.0.1:{port}/"), patient, policy)
+    one, two = (request.split('cnonce="')[1].split('"')[0] for request in heard)
+    assert one != two

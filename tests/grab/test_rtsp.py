@@ -6,26 +6,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import quote
 
+import av
+import av.error
 import pytest
 
-from tests.grab.servers import saying, server
+from tests.grab.servers import full_port, saying, server
 from tests.grab.test_http import refusal
 from workers.grab import GrabError, Limits, Policy, Source, children, grab
 from workers.grab import rtsp as grab_rtsp
 from workers.grab.children import Pool
 from workers.grab.line import Clock, Line
 from workers.grab.relay import Relay
-from workers.grab.replies import Replies
 
 LOGIN = f"camera:{quote('s3cret @:/?#%', safe='')}"
-
-
-@pytest.fixture
-def patient(limits: Limits) -> Limits:
-    """An encoder that starts on a busy machine takes a second or two."""
-    return replace(limits, first_frame_s=6.0, total_s=8.0)
 
 
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
@@ -56,11 +52,12 @@ def test_an_unknown_path_is_told(rtsp: Callable[..., object], patient: Limits, p
     assert (error.kind, error.permanent) == ("not_found", True)
 
 
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_a_server_that_was_killed_is_grabbed_from_when_it_is_back(
-    rtsp: Callable[..., object], patient: Limits, policy: Policy
+    transport: str, rtsp: Callable[..., object], patient: Limits, policy: Policy
 ) -> None:
     first = rtsp(fresh=True)
-    source = Source("rtsp", first.address("h264"))
+    source = Source("rtsp", first.address("h264"), transport)
     assert grab(source, patient, policy).info.width == 320
     first.kill()
     assert refusal(source, patient, policy).kind == "refused"
@@ -73,6 +70,18 @@ def test_a_server_that_hangs_is_left_in_time(limits: Limits, policy: Policy) -> 
         started = time.monotonic()
         assert refusal(Source("rtsp", f"rtsp://127.0.0.1:{port}/"), limits, policy).kind == "timeout"
         assert time.monotonic() - started < limits.total_s + 2.5  # with the start of a child
+
+
+def test_connecting_has_a_limit_of_its_own(limits: Limits, policy: Policy) -> None:
+    quick = replace(limits, connect_s=0.5, first_frame_s=5.0, total_s=6.0)
+    # No answer to the connection; no answer to TLS, which belongs to connecting.
+    for scheme, deaf in (("rtsp", full_port()), ("rtsps", server(saying(hold=True)))):
+        with deaf as port:
+            started = time.monotonic()
+            error = refusal(Source("rtsp", f"{scheme}://127.0.0.1:{port}/"), quick, policy)
+            assert time.monotonic() - started < quick.connect_s + 2.5  # with the start of a child
+            assert (error.kind, error.permanent) == ("timeout", False)
+            assert "could not be connected to within 0.5 seconds" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -91,86 +100,32 @@ def test_what_a_stream_cannot_be_got_from_is_told(answer: bytes, kind: str, limi
         assert refusal(Source("rtsp", f"rtsp://127.0.0.1:{port}/"), limits, policy).kind == kind
 
 
+@pytest.mark.parametrize(
+    ("status", "kind", "permanent"),
+    [
+        (403, "unauthorised", True),
+        (410, "not_found", True),
+        (454, "not_found", True),
+        (461, "http_status", True),
+        (451, "http_status", True),
+        (500, "server_error", False),
+    ],
+)
+def test_a_status_is_told_for_what_it_means(
+    status: int, kind: str, permanent: bool, patient: Limits, policy: Policy
+) -> None:
+    with server(saying(b"RTSP/1.0 %d x\r\nCSeq: 1\r\n\r\n" % status)) as port:
+        error = refusal(Source("rtsp", f"rtsp://127.0.0.1:{port}/"), patient, policy)
+    assert (error.kind, error.permanent) == (kind, permanent)
+    assert ("Choose the other" in str(error)) == (status == 461)
+
+
 def test_forbidden_addresses_are_not_called(limits: Limits, policy: Policy) -> None:
     strict = replace(policy, allow_loopback=False)
     assert refusal(Source("rtsp", "rtsp://127.0.0.1:554/"), limits, strict).kind == "forbidden_address"
-
-
-def test_replies_pass_in_any_pieces_and_name_no_other_place() -> None:
-    said = (
-        b"RTSP/1.0 200 OK\r\nTransport: RTP/AVP;unicast;client_port=1-2;server_port=53-54;source=10.0.0.9\r\n"
-        b"Content-Length: 3\r\n\r\nabc$\x00\x00\x09RTSP/1.0 RTSP/1.0 401 No\r\n\r\n"
-    )
-    passed = said.replace(b"53-54;source=10.0.0.9", b"9-9")
-    said = said.replace(b"abc$", b"abc$\x00\x00\x04RTSP\r\n$")  # what FFmpeg would take for replies
-    for size in (1, 7, len(said)):
-        replies = Replies()
-        out = b"".join(replies.feed(said[at : at + size]) for at in range(0, len(said), size))
-        assert out == passed
-        assert replies.status == 401
-    with pytest.raises(GrabError):
-        Replies().feed(b"A" * 70_000)
-
-
-@pytest.mark.parametrize(
-    ("said", "passed"),
-    [
-        (b"RTSP/1.0 200 OK\nCSeq: 1\n\n", b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
-        (b"RTSP/1.0 200 OK\r\r\nCS\req: 1\n\r\r\n", b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n"),
-        (b"\r\n\nRTSP/1.0 200\n\n", b"RTSP/1.0 200\r\n\r\n"),
-        (
-            b"RTSP/1.0 200 OK\r\nContent-Length: 90\r\nContent-Length: 2\r\nContent-Length : 7\r\n\r\nab",
-            b"RTSP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nab",
-        ),
-        (
-            b"RTSP/1.0 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Digest\r\nLocation: x\r\n folded\r\n"
-            b"$\x01\x02\x03\r\nServer: WMServer/9\r\n\r\n",
-            b"RTSP/1.0 401 No\r\nWWW-Authenticate: Basic\r\nWWW-Authenticate: Digest\r\n\r\n",
-        ),
-        (b"OPTIONS rtsp://x RTSP/1.0\r\nCSeq: 5\r\n\r\n", b"OPTIONS rtsp://x RTSP/1.0\r\nCSeq: 5\r\n\r\n"),
-    ],
-)
-def test_heads_are_read_as_ffmpeg_reads_them_and_written_so_that_there_is_one_way_to_read_them(
-    said: bytes, passed: bytes
-) -> None:
-    for size in (1, len(said)):
-        replies = Replies()
-        assert b"".join(replies.feed(said[at : at + size]) for at in range(0, len(said), size)) == passed
-
-
-FULL = 'interleaved=0-1;ssrc=AB12;mode="PLAY"'
-
-
-@pytest.mark.parametrize(
-    ("said", "passed"),
-    [
-        (f"RTP/AVP/TCP;unicast;{FULL}", f"RTP/AVP/TCP;unicast;{FULL}"),
-        ("RTP/AVP;multicast;destination=239.1.2.3;port=5000-5001;ttl=9", "RTP/AVP;unicast"),
-        ("RTP/AVP;unicast;/source=10.0.0.9;client_port=1-2;/server_port=53", "RTP/AVP;unicast;client_port=1-2"),
-        ("/RTP/AVP; client_port=1 ;server_port=53;SOURCE=x", "RTP/AVP;unicast;client_port=1;server_port=9-9"),
-        ("RTP/AVP;unicast;client_port=1,RTP/AVP;source=x", "RTP/AVP;unicast;client_port=1"),
-        ("x-real-rdt/udp;source=10.0.0.9", None),
-    ],
-)
-def test_of_a_transport_only_what_names_no_place_is_passed_on(said: str, passed: str | None) -> None:
-    out = Replies().feed(f"RTSP/1.0 200 OK\r\nTransport: a\r\nTransport: {said}\r\n\r\n".encode()).decode()
-    assert out == "RTSP/1.0 200 OK\r\n" + (f"Transport: {passed}\r\n" if passed else "") + "\r\n"
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"RTSP/1.0 200 OK\r\n\x00\r\nRTSP/1.0 302 Go\r\n\r\n",
-        b"RTSP/1.0\t302 Go\r\n\r\n",
-        b" RTSP/1.0 302 Go\n\n",
-        b"RTSP/1.0 x\r\n\r\n",
-        b"RTSP/1.0 200 OK\r\nContent-Length: 99999999999\r\n\r\n",
-        b"RTSP/1.0 200 OK\r\n" + b"a: b\r\n" * 20_000 + b"\r\n",
-    ],
-)
-def test_what_would_lead_ffmpeg_elsewhere_or_is_no_rtsp_ends_the_grab(said: bytes) -> None:
-    with pytest.raises(GrabError):
-        Replies().feed(said)
+    for place in ("10.0.0.5", "192.168.7.20"):
+        error = refusal(Source("rtsp", f"rtsp://{place}/"), limits, replace(policy, allow_private=False))
+        assert (error.kind, error.permanent) == ("forbidden_address", True)
 
 
 # Encrypted
@@ -228,18 +183,27 @@ PART = b"\x80\x1a\x00\x01" + bytes(4) + b"\x00\x00\x00\x01" + bytes(4) + b"\x01\
 
 
 def half_a_frame(connection: socket.socket) -> None:
+    play(connection, b"RTP/AVP/TCP;unicast;interleaved=0-1", b"$\x00" + len(PART).to_bytes(2, "big") + PART)
+
+
+def nothing_by_udp(connection: socket.socket) -> None:
+    """As where a firewall lets the control connection through, and drops every packet of the stream."""
+    play(connection, b"RTP/AVP;unicast;client_port=5000-5001;server_port=6000-6001", b"")
+
+
+def play(connection: socket.socket, transport: bytes, sent: bytes) -> None:
     while asked := connection.recv(65536).decode():
         number = asked.split("CSeq: ")[1].split("\r\n")[0]
         head = f"RTSP/1.0 200 OK\r\nCSeq: {number}\r\nSession: 1\r\n".encode()
         if asked.startswith("SETUP"):
-            head += b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n"
+            head += b"Transport: " + transport + b"\r\n"
         if asked.startswith("DESCRIBE"):
             head += b"Content-Type: application/sdp\r\nContent-Length: %d\r\n\r\n" % len(SDP) + SDP
             connection.sendall(head)
             continue
         connection.sendall(head + b"\r\n")
         if asked.startswith("PLAY"):
-            connection.sendall(b"$\x00" + len(PART).to_bytes(2, "big") + PART)
+            connection.sendall(sent)
 
 
 def a_byte_a_second(connection: socket.socket) -> None:
@@ -250,14 +214,19 @@ def a_byte_a_second(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("talk", "words"), [(half_a_frame, "gave no whole picture"), (a_byte_a_second, "began no stream")]
+    ("talk", "transport", "words"),
+    [
+        (half_a_frame, "tcp", "gave no whole picture"),
+        (a_byte_a_second, "tcp", "began no stream"),
+        (nothing_by_udp, "udp", "where the transport is UDP, try TCP"),
+    ],
 )
 def test_a_stream_that_stops_or_trickles_is_left_in_time(
-    talk: Callable[[socket.socket], None], words: str, limits: Limits, policy: Policy
+    talk: Callable[[socket.socket], None], transport: str, words: str, limits: Limits, policy: Policy
 ) -> None:
     with server(talk) as port:
         started = time.monotonic()
-        error = refusal(Source("rtsp", f"rtsp://127.0.0.1:{port}/"), limits, policy)
+        error = refusal(Source("rtsp", f"rtsp://127.0.0.1:{port}/", transport), limits, policy)
         assert (error.kind, error.permanent) == ("timeout", False)
         assert words in str(error)
         assert time.monotonic() - started < limits.total_s + 2.5  # with the start of a child
@@ -276,29 +245,57 @@ def test_a_name_that_leads_to_a_forbidden_address_is_not_called(
     assert caught.value.kind == "forbidden_address"
 
 
-MD5, SHA_256, BASIC = (
-    'Digest realm="a", nonce="n", algorithm=MD5',
-    'Digest realm="a", nonce="m", algorithm=SHA-256',
-    'Basic realm="b"',
-)
+def test_the_relay_listens_on_this_machine_only_and_not_for_ever() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        relay = Relay(ours, Clock(time.monotonic() + 0.2))
+        assert relay._listener.getsockname()[0] == "127.0.0.1"
+        relay._thread.start()
+        relay._thread.join(10)
+        assert not relay._thread.is_alive()
 
 
-@pytest.mark.parametrize(
-    ("asked", "passed"),
-    [
-        ([MD5], ['Digest realm="a", nonce="n", algorithm="MD5"']),
-        ([MD5, SHA_256], ['Digest realm="a", nonce="n", algorithm="MD5"']),
-        ([f"{SHA_256}, {BASIC}"], ['Basic realm="b"']),
-        ([BASIC, 'Digest realm="a\\"b", nonce="n"'], ['Basic realm="b"', 'Digest realm="a\\"b", nonce="n"']),
-    ],
-)
-def test_ffmpeg_is_asked_for_logins_that_it_knows_only(asked: list[str], passed: list[str]) -> None:
-    head = "".join(f"WWW-Authenticate: {each}\r\n" for each in asked)
-    out = Replies().feed(f"RTSP/1.0 401 No\r\nCSeq: 1\r\n{head}\r\n".encode()).decode()
-    assert [line for line in out.split("\r\n") if line.startswith("WWW")] == [f"WWW-Authenticate: {p}" for p in passed]
+# What is taken of a stream
 
 
-def test_a_login_that_is_not_possible_is_told() -> None:
-    with pytest.raises(GrabError, match="Allow MD5 or Basic") as caught:
-        Replies().feed(f"RTSP/1.0 401 No\r\nCSeq: 1\r\nWWW-Authenticate: {SHA_256}\r\n\r\n".encode())
-    assert (caught.value.kind, caught.value.permanent) == ("unauthorised", True)
+@pytest.mark.parametrize("path", ["h264", "mjpeg"])
+def test_too_many_pixels_are_refused(path: str, rtsp: Callable[..., object], patient: Limits, policy: Policy) -> None:
+    few = replace(patient, first_frame_s=20.0, total_s=30.0, max_pixels=1000)  # FFmpeg looks for seconds
+    error = refusal(Source("rtsp", rtsp().address(path)), few, policy)
+    assert (error.kind, error.permanent) == ("too_large", True)
+
+
+def test_a_stream_without_video_is_told(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.wav"), "w") as out:
+        stream = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame(format="s16", layout="mono", samples=800)
+        frame.sample_rate = 8000
+        out.mux(stream.encode(frame))
+    with av.open(str(tmp_path / "a.wav")) as container, pytest.raises(GrabError, match="no video"):
+        grab_rtsp._first_picture(container, Clock(time.monotonic() + 60))
+
+
+def stream_of(*said: tuple[bool, object]) -> SimpleNamespace:
+    """A container with these packets: whether each begins a picture of its own, and what comes of decoding it."""
+    packets = [SimpleNamespace(is_keyframe=key, comes=comes) for key, comes in said]
+
+    def decode(packet: SimpleNamespace) -> list[object]:
+        if isinstance(packet.comes, Exception):
+            raise packet.comes
+        return [packet.comes]
+
+    stream = SimpleNamespace(codec_context=SimpleNamespace(decode=decode))
+    return SimpleNamespace(streams=SimpleNamespace(video=[stream]), demux=lambda _: iter(packets))
+
+
+WHOLE, GREY = SimpleNamespace(is_corrupt=False), SimpleNamespace(is_corrupt=True)
+LATER = SimpleNamespace(is_corrupt=False)  # what depends on a picture that is not there
+BROKEN = av.error.InvalidDataError(1094995529, "broken")
+
+
+@pytest.mark.parametrize("before", [[(False, LATER)], [(True, BROKEN), (False, LATER)], [(True, GREY), (False, LATER)]])
+def test_a_picture_begins_at_a_key_frame_that_decodes(before: list[tuple[bool, object]]) -> None:
+    clock = Clock(time.monotonic() + 60)
+    assert grab_rtsp._first_picture(stream_of(*before, (True, WHOLE)), clock) is WHOLE
+    with pytest.raises(EOFError):
+        grab_rtsp._first_picture(stream_of(*before), clock)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -15,43 +15,17 @@ from detection.fields import Secret
 from detection.models import Camera, CameraEvent, Capture, Notification
 from detection.models.planning import plan_due
 from tests.cast import a_media
+from tests.models.gate import TEN_SECONDS, ago, fails, freezes, sees, the_gate, told
 
 pytestmark = pytest.mark.django_db
-
-TEN_SECONDS = {"schedule": "every", "every_s": 10}
 
 
 @pytest.fixture(autouse=True)
 def _limits(settings):
     settings.CAMERA_OFFLINE_AFTER_S = 25.0
+    settings.CAMERA_FROZEN_AFTER_S = 60.0
     settings.CAMERA_BREAKER_AFTER_S = 600.0
     settings.CAMERA_BREAKER_MAX_S = 300.0
-
-
-def the_gate(**given) -> Camera:
-    camera = Camera(name="Gate", source="http", **{**TEN_SECONDS, **given})
-    camera.put_in_service(Secret.of("http://10.0.0.5/snap.jpg"))
-    return camera
-
-
-def ago(seconds: float) -> datetime:
-    return timezone.now() - timedelta(seconds=seconds)
-
-
-def sees(camera: Camera, fingerprint: str = "a picture") -> Camera:
-    camera.refresh_from_db()
-    camera.saw(a_media(fingerprint.encode()).pk, fingerprint, timezone.now())
-    return camera
-
-
-def fails(camera: Camera, planned_ago_s: float = 0) -> Camera:
-    camera.refresh_from_db()
-    camera.could_not("It did not answer in time.", ago(planned_ago_s), known_at=timezone.now())
-    return camera
-
-
-def told(camera: Camera) -> list[str]:
-    return list(camera.events.order_by("pk").values_list("kind", flat=True))
 
 
 def test_a_new_camera_waits_for_its_first_picture_and_is_planned_within_its_interval():
@@ -99,28 +73,46 @@ def test_its_first_good_picture_brings_it_back_and_says_so():
 
 def test_the_very_same_picture_five_times_is_frozen_and_another_one_is_not():
     camera = the_gate()
-    for _ in range(4):
-        assert sees(camera).state == Camera.State.OK
-    assert sees(camera).state == Camera.State.FROZEN
-    assert sees(camera).state == Camera.State.FROZEN
+    for n in range(4):
+        assert sees(camera, after_s=20 * n).state == Camera.State.OK
+    assert sees(camera, after_s=80).state == Camera.State.FROZEN
+    assert sees(camera, after_s=100).state == Camera.State.FROZEN
     assert told(camera) == ["frozen"]
     assert sees(camera, "another").state == Camera.State.OK
     assert told(camera) == ["frozen", "back"]
     assert camera.events.get(kind="frozen").why == "The very same picture came 5 times in a row."
 
 
+def test_a_camera_that_makes_a_picture_every_half_minute_is_not_frozen():
+    camera = the_gate(every_s=2)
+    for n in range(60):
+        assert sees(camera, f"picture {n // 15}", after_s=2 * n).state == Camera.State.OK
+
+
+def test_the_same_picture_is_frozen_only_when_it_has_lasted():
+    camera = the_gate(every_s=2)
+    states = [sees(camera, after_s=2 * n).state for n in range(32)]
+    assert states == ["ok"] * 30 + ["frozen"] * 2
+
+
+def test_who_asks_for_pictures_by_hand_freezes_no_camera():
+    camera = the_gate(every_s=3600)
+    for n in range(20):
+        sees(camera, after_s=10 * n, is_manual=True)
+    assert (camera.state, camera.same_count) == (Camera.State.OK, 1)
+
+
 def test_a_camera_that_may_stand_still_is_never_frozen():
     camera = the_gate(frozen_after=0)
-    for _ in range(20):
-        sees(camera)
+    for n in range(20):
+        sees(camera, after_s=20 * n)
     assert camera.state == Camera.State.OK
 
 
 def test_a_frozen_camera_that_fails_once_and_is_still_frozen_is_told_of_once():
     camera = the_gate()
-    for _ in range(5):
-        sees(camera)
-    sees(fails(camera))
+    freezes(camera)
+    sees(fails(camera), after_s=100)
     assert camera.state == Camera.State.FROZEN
     assert told(camera) == ["frozen"]
 
@@ -143,6 +135,7 @@ def test_an_hourly_camera_is_never_tried_less_often_than_its_schedule():
     for _ in range(5):
         fails(camera, 7200)
     assert camera.next_at == planned
+    assert camera.breaker_s == 0, "its page would say that it is tried less often"
 
 
 def test_its_first_good_picture_closes_the_circuit():

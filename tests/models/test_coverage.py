@@ -14,7 +14,7 @@ from detection.models.coverage import Bucket, Coverage, Reason, Record, Tally, T
 from tests.cast import NOON, a_camera, a_capture
 
 pytestmark = pytest.mark.django_db
-BERLIN = ZoneInfo("Europe/Berlin")
+BERLIN, NEW_YORK = ZoneInfo("Europe/Berlin"), ZoneInfo("America/New_York")
 MINUTE = timedelta(minutes=1)
 
 
@@ -22,6 +22,10 @@ MINUTE = timedelta(minutes=1)
 def camera() -> Camera:
     """One whose next picture is due in an hour: nobody has forgotten it."""
     return a_camera(next_at=NOON + timedelta(hours=1))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def last_day(camera: Camera, moment: datetime = NOON) -> Coverage:
@@ -121,13 +125,23 @@ def test_the_last_day_ends_with_the_hour_that_is_under_way() -> None:
     assert kolkata[-1] == datetime(2026, 3, 1, 13, 30, tzinfo=UTC)  # 19:00 there
 
 
-def test_the_days_of_the_month_are_those_of_the_clock_on_the_wall() -> None:
-    borders = month_borders(datetime(2026, 4, 10, 12, tzinfo=UTC), BERLIN)
+@pytest.mark.parametrize(
+    ("zone", "today", "first", "last", "change", "hours"),
+    [  # the midnights there, and the quarter of a day in which the clocks go forward or back
+        (BERLIN, "2026-04-10", "2026-03-10T23", "2026-04-10T22", "2026-03-28T23", 5),
+        (BERLIN, "2026-11-10", "2026-10-10T22", "2026-11-10T23", "2026-10-24T22", 7),
+        (NEW_YORK, "2026-04-05", "2026-03-06T05", "2026-04-06T04", "2026-03-08T05", 5),
+        (NEW_YORK, "2026-11-10", "2026-10-11T04", "2026-11-11T05", "2026-11-01T04", 7),
+    ],
+)
+def test_the_days_of_the_month_are_those_of_the_clock_on_the_wall(
+    zone: ZoneInfo, today: str, first: str, last: str, change: str, hours: int
+) -> None:
+    borders = month_borders(utc(f"{today}T12"), zone)
     assert len(borders) == 31 * 4 + 1
-    assert borders[0] == datetime(2026, 3, 10, 23, tzinfo=UTC)  # midnight of the 11th there
-    assert borders[-1] == datetime(2026, 4, 10, 22, tzinfo=UTC)
-    lengths = {later - earlier for earlier, later in pairwise(borders)}
-    assert lengths == {timedelta(hours=6), timedelta(hours=5)}  # on the 29th the clocks went forward
+    assert (borders[0], borders[-1]) == (utc(first), utc(last))
+    other = {earlier: later - earlier for earlier, later in pairwise(borders) if later - earlier != timedelta(hours=6)}
+    assert other == {utc(change): timedelta(hours=hours)}
 
 
 def test_a_month_counts_by_the_clock_on_the_wall(camera: Camera) -> None:

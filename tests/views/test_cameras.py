@@ -13,10 +13,10 @@ from detection.fields import Secret
 from detection.models import Camera, CameraEvent, Capture, Media
 from detection.models.coverage import Coverage, Reason, Tally
 from detection.views.camera_wording import age, lasting, schedule_words, share_words
-from tests.cast import IMAGE, NOON, a_camera, a_capture, a_done_analysis, a_media
+from tests.cast import IMAGE, NOON, SECRET, a_camera, a_capture, a_done_analysis, a_media
 from tests.views.conftest import Queue, Visit
 
-SECRETS = ("s3cret", "viewer:", "snap.jpg")
+SECRETS = (SECRET, "viewer:", "snap.jpg")
 
 
 def a_picture(camera: Camera, number: int = 0) -> Media:
@@ -125,7 +125,7 @@ def test_the_page_says_how_the_camera_is_and_since_when_and_why(viewer: Client) 
 
 
 def test_the_page_shows_the_place_and_never_the_address(viewer: Client, operator: Client) -> None:
-    camera = a_camera("Yard", address=Secret.of("http://viewer:s3cret@10.0.0.5/snap.jpg"))
+    camera = a_camera("Yard")
     for answer in (
         viewer.get(f"/cameras/{camera.pk}/"),
         operator.get(f"/cameras/{camera.pk}/"),
@@ -148,6 +148,8 @@ def test_the_page_leads_to_the_latest_picture_and_to_all_its_media(viewer: Clien
     assert f'<a class="stage" href="/media/{gate.last_media_id}/"' in page
     assert f'href="/media/?camera={gate.pk}"' in page
     assert f'href="/media/{gate.last_media_id}/" id="capture-' in page
+    _, _, latest = page.partition("Its latest media</h2>")
+    assert f'<li class="card" id="media-{gate.last_media_id}">' in latest
 
 
 def test_every_failed_attempt_is_told(viewer: Client) -> None:
@@ -159,17 +161,20 @@ def test_every_failed_attempt_is_told(viewer: Client) -> None:
         assert words in page
 
 
-def test_the_share_is_told_in_words_drawn_and_given_as_a_table(viewer: Client, gate: Camera) -> None:
-    for n in range(1, 4):
-        a_capture(gate, "missed" if n == 3 else "grabbed", timezone.now() - timedelta(minutes=5 + n))
-    answer = viewer.get(f"/cameras/{gate.pk}/")
+def test_the_share_is_told_in_words_drawn_and_given_as_a_table(viewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = a_camera()
+    for n in range(4):
+        a_capture(camera, "missed" if n == 3 else "grabbed", NOON + timedelta(minutes=n))
+    monkeypatch.setattr("detection.views.cameras.now", lambda: NOON + timedelta(minutes=5))
+    answer = viewer.get(f"/cameras/{camera.pk}/")
     assert answer.text.count("75 % of 4 captured; 1 missed: No worker was free for it in time.") == 2
     assert answer.text.count('<svg width="100%" height="58" role="img"') == 2
-    assert "captured, 1 missed</title>" in answer.text
-    assert "Last 24 hours (UTC)" in answer.text
+    assert answer.text.count("3 captured, 1 missed</title>") == 2
+    for title in ('<b id="strip-day">Last 24 hours (UTC)</b>', '<b id="strip-month">Last 31 days</b>'):
+        assert title in answer.text
     assert answer.text.count("The same as a table") == 2
     assert "style=" not in answer.text  # the policy of content would drop it
-    assert [strip.rows[0].percentage for strip in answer.context["strips"]][1] == "75 %"
+    assert [strip.rows[0].percentage for strip in answer.context["strips"]] == ["75 %", "75 %"]
 
 
 def test_where_nothing_was_planned_no_share_is_made_up(viewer: Client) -> None:
@@ -302,6 +307,14 @@ def test_the_overview_tells_of_cameras_in_trouble(viewer: Client, gate: Camera) 
         assert words in page
 
 
+def test_the_overview_tells_that_a_camera_is_back(viewer: Client, gate: Camera) -> None:
+    event = CameraEvent.tell(gate, CameraEvent.Kind.BACK, "")
+    _, _, happened = viewer.get("/").text.partition("What happened to cameras</h2>")
+    assert '<span class="badge is-back">' in happened
+    assert "Is back</span>" in happened
+    assert f'<a href="/cameras/{gate.pk}/" id="event-{event.pk}">Gate</a>' in happened
+
+
 def test_the_overview_says_nothing_of_cameras_where_there_are_none(viewer: Client) -> None:
     answer = viewer.get("/")
     assert answer.context["camera_count"] == 0
@@ -371,3 +384,36 @@ def test_a_schedule_is_said_in_words(fields: dict[str, Any], words: str) -> None
 )
 def test_a_share_is_never_rounded_up(tally: Tally, words: str) -> None:
     assert share_words(Coverage((), tally, Reason("Refused.", 3), Reason("Timed out.", 11))) == words
+
+
+def test_the_page_of_one_says_nothing_of_another(viewer: Client, gate: Camera) -> None:
+    yard = a_camera("Yard")
+    a_capture(yard, "failed", timezone.now(), why="Of the yard.")
+    picture = a_picture(yard)
+    CameraEvent.tell(yard, CameraEvent.Kind.OFFLINE, "It was silent.")
+    page = viewer.get(f"/cameras/{gate.pk}/").text
+    for foreign in ("Of the yard.", f"/media/{picture.pk}/", "It was silent."):
+        assert foreign not in page
+
+
+def test_the_page_of_one_stays_short(viewer: Client, gate: Camera) -> None:
+    for n in range(12):
+        a_capture(gate, at=NOON + timedelta(minutes=n), media=a_picture(gate, n + 1))
+        CameraEvent.tell(gate, CameraEvent.Kind.OFFLINE, "Timed out.")
+    context = viewer.get(f"/cameras/{gate.pk}/").context
+    assert [len(context[name]) for name in ("captures", "events", "entries")] == [10, 10, 8]
+
+
+def test_a_camera_that_is_removed_meanwhile_is_not_there(
+    operator: Client, queue: Queue, gate: Camera, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise Camera.DoesNotExist
+
+    monkeypatch.setattr(Capture, "ask_once", gone)
+    assert operator.post(f"/cameras/{gate.pk}/capture").status_code == 404
+
+
+def test_whoever_only_looks_removes_no_camera(operator: Client, gate: Camera) -> None:
+    assert operator.head(f"/cameras/{gate.pk}/remove").status_code == 405
+    assert Camera.objects.exists()

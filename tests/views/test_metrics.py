@@ -56,7 +56,7 @@ def test_it_says_how_each_camera_is_doing(viewer):
     a_camera("Shed", state="disabled")
     seen = scraped(viewer)
     assert seen["nightjar_cameras", "ok"] == seen["nightjar_cameras", "offline"] == 1
-    assert seen["nightjar_cameras", "disabled"] == 1
+    assert seen["nightjar_cameras", "frozen"] == seen["nightjar_cameras", "disabled"] == 1
     assert seen["nightjar_cameras", "failing"] == 0
     assert {key[1]: value for key, value in seen.items() if key[0] == "nightjar_camera_up"} == {
         "Gate": 1,

@@ -12,18 +12,9 @@ from django.utils import timezone
 
 from detection.models import Camera, Trial
 from detection.sources import Source
-from tests.cast import ADDRESS, a_camera, a_user
+from tests.cast import ADDRESS, ENTERED, SECRET, TYPED, a_camera, a_user
 from tests.views.conftest import Queue, Visit
 
-SECRET = "s3cret"
-TYPED: dict[str, Any] = {
-    "source": "http",
-    "address": "http://10.0.0.9/snap.jpg",
-    "username": "viewer",
-    "password": SECRET,
-    "rtsp_transport": "tcp",
-    "verify_tls": "on",
-}
 HTMX = {"HX-Request": "true"}
 
 
@@ -42,7 +33,7 @@ def test_the_entered_data_are_tried_and_nothing_is_saved(operator: Client, queue
     answer = try_it(operator, verify_tls="")
     assert answer.status_code == 200
     trial = Trial.objects.get()
-    assert trial.secret_source == Source("http", "http://viewer:s3cret@10.0.0.9/snap.jpg", "tcp", verify_tls=False)
+    assert trial.secret_source == Source("http", ENTERED, "tcp", verify_tls=False)
     assert queue.trials == [trial.pk]
     assert not Camera.objects.exists()
     assert f'hx-get="/cameras/trials/{trial.pk}?seen=' in answer.text
@@ -113,7 +104,7 @@ def test_what_is_wrong_is_said_and_not_tried(
     assert sentence in answer.text
     assert SECRET not in answer.text
     assert not Trial.objects.exists()
-    assert ("enter it once more" in answer.text) == (not part and bool({**TYPED, **changes}["password"]))
+    assert ("enter it once more" in answer.text) == (not part and bool((TYPED | changes)["password"]))
 
 
 def test_with_an_empty_address_the_stored_one_is_tried(operator: Client, queue: Queue) -> None:
@@ -194,7 +185,7 @@ def test_five_unfinished_trials_are_enough_for_one(operator: Client, queue: Queu
     assert answer.status_code == 429
     assert "5 tries of yours are under way already" in answer.text
     assert Trial.objects.count() == 5
-    worked_on(Trial.objects.first()).finish(b"a jpeg", 640, 360, 0.2)  # type: ignore[arg-type]
+    worked_on(Trial.objects.earliest("pk")).finish(b"a jpeg", 640, 360, 0.2)
     assert try_it(operator).status_code == 200
 
 

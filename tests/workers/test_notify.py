@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import smtplib
+import ssl
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.core.mail import EmailMessage
 from django.utils import timezone
 
 from detection.models import Camera, CameraEvent, Notification
+from tests.grab.servers import saying, server
 from tests.receivers import Hook, MailServer
 from workers import notify
 from workers.again import TryAgain
@@ -199,6 +203,20 @@ def test_a_webhook_that_says_nothing_is_left(hook, monkeypatch):
     assert (row.state, row.error) == ("queued", f"The webhook at 127.0.0.1:{hook.port} did not answer in time.")
 
 
+def test_what_a_webhook_says_beyond_its_status_is_not_waited_for(settings, monkeypatch):
+    monkeypatch.setattr(webhook, "ANSWER_S", 3.0)
+    with server(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", hold=True)) as port:
+        settings.NOTIFY_WEBHOOK_URL = f"http://127.0.0.1:{port}/"
+        assert after(told_by("webhook")).state == "done"
+
+
+@pytest.mark.parametrize("url", ["s3cret-no-address-at-all", "s3cret://host/path"])
+def test_an_address_of_a_webhook_that_cannot_be_called_ends_it(settings, url):
+    settings.NOTIFY_WEBHOOK_URL = url
+    row = after(told_by("webhook"))
+    assert (row.state, row.error) == ("failed", "NOTIFY_WEBHOOK_URL is not an address that can be called.")
+
+
 @pytest.mark.parametrize("channel", ["webhook", "apprise"])
 def test_an_answer_that_drips_does_not_keep_the_worker(hook, monkeypatch, channel):
     monkeypatch.setattr(notify, "TOTAL_S", 0.4)
@@ -232,6 +250,27 @@ def test_a_mail_server_that_refuses(post_office, settings, rule, answer, state, 
     row = after(told_by("email"))
     assert (row.state, row.error) == (state, f"The mail server 127.0.0.1:{post_office.port} {sentence}")
     assert not post_office.mails
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            smtplib.SMTPRecipientsRefused({"a": (550, b""), "b": (450, b"")}),
+            "refused all addresses of NOTIFY_EMAILS (550).",
+        ),
+        (ssl.SSLCertVerificationError(), "has a certificate that cannot be verified."),
+    ],
+)
+def test_what_may_pass_for_one_address_or_with_a_new_certificate_is_tried_again(
+    post_office, monkeypatch, error, sentence
+):
+    def fails(self):
+        raise error
+
+    monkeypatch.setattr(EmailMessage, "send", fails)
+    row = after(told_by("email"))
+    assert (row.state, row.error) == ("queued", f"The mail server 127.0.0.1:{post_office.port} {sentence}")
 
 
 def test_a_mail_server_without_tls_gets_no_password(post_office, settings):

@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 from kombu.exceptions import OperationalError
 
-from detection.models import Analysis, Chunk, Proxy
+from detection.models import Analysis, Camera, Capture, Chunk, Proxy
 from tests.cast import a_media, a_running_analysis, do_chunks
 from workers import sweep, tasks
 
@@ -65,6 +65,37 @@ def test_a_lost_lease_is_sent_again_even_while_the_queue_is_long(queues):
     Chunk.objects.update(sent_at=ago(60))
     Chunk.objects.filter(pk=chunk.pk).update(lease_until=ago(1))
     assert due() == [("chunk", chunk.pk)]
+
+
+def test_of_two_sweeps_at_once_one_sends(monkeypatch):
+    """The other one looks while the first has found what is to be sent, and is asking for the queue's length."""
+    analysis = Analysis.request(a_media())
+    others: list[tuple[str, int]] = []
+
+    def meanwhile(queue: str) -> int:
+        monkeypatch.setattr(sweep, "queue_length", lambda queue: 0)
+        others.extend(due())
+        return 0
+
+    monkeypatch.setattr(sweep, "queue_length", meanwhile)
+    assert due() == []
+    assert others == [("analyse", analysis.pk)]
+
+
+def test_of_two_sweeps_at_once_one_sends_a_lost_capture(monkeypatch):
+    moment = timezone.now()
+    times = {"planned_at": moment, "until": moment + timedelta(seconds=60), "sent_at": ago(30)}
+    capture = Capture.objects.create(camera=Camera.objects.create(name="Gate"), **times)
+    others: list[Capture] = []
+
+    def meanwhile(queue: str) -> int:
+        monkeypatch.setattr(sweep, "queue_length", lambda queue: 0)
+        others.extend(sweep.unclaimed_captures())
+        return 0
+
+    monkeypatch.setattr(sweep, "queue_length", meanwhile)
+    assert sweep.unclaimed_captures() == []
+    assert others == [capture]
 
 
 def test_work_under_a_lease_is_left_alone():

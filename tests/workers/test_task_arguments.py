@@ -7,7 +7,7 @@ import json
 import typing
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from celery import Celery, Task
@@ -23,6 +23,7 @@ from tests.cast import ADDRESS, a_camera, a_media, a_running_analysis, a_user, d
 from workers import capture as step
 from workers import tasks
 from workers.again import TryAgain
+from workers.grab import GrabError
 
 OURS = sorted(name for name in vars(tasks) if isinstance(getattr(tasks, name), Task))
 QUEUES = ("analyse", "bulk", "chunks", "finish", "grab", "housekeeping", "notify", "probe")
@@ -88,6 +89,16 @@ def test_every_task_takes_one_primary_key_or_nothing():
         assert len(parameters) <= 1, name
 
 
+def test_how_often_a_step_is_tried_is_said_by_its_row_alone():
+    assert {name for name in OURS if getattr(tasks, name).max_retries is not None} == {"sweep"}
+
+
+def test_beat_only_sweeps():
+    """What is due follows from the rows: a second entry would be a second clock."""
+    assert set(settings.CELERY["beat_schedule"]) == {"sweep"}
+    assert settings.CELERY["beat_schedule"]["sweep"]["task"] == tasks.sweep.name
+
+
 def test_beat_sends_no_arguments():
     for entry in settings.CELERY["beat_schedule"].values():
         assert not entry.get("args")
@@ -112,6 +123,16 @@ def test_a_camera_in_trouble_is_sent_to_its_queue_by_its_captures_key(broker):
     assert broker.messages() == [("grab", [capture.pk])]
 
 
+def attempted(capture: Capture) -> None:
+    """Runs its task as a worker does that has its message, and is to try again."""
+    tasks.grab.push_request(id="one", args=(capture.pk,), kwargs={}, called_directly=False)
+    try:
+        with pytest.raises(Retry):
+            tasks.grab.run(capture.pk)
+    finally:
+        tasks.grab.pop_request()
+
+
 @pytest.mark.django_db
 def test_a_repeated_attempt_is_sent_by_its_key(broker, monkeypatch):
     """Celery's retry sends the message anew, and could take an exception's text along."""
@@ -121,13 +142,26 @@ def test_a_repeated_attempt_is_sent_by_its_key(broker, monkeypatch):
         raise TryAgain(0.5) from OSError(ADDRESS)
 
     monkeypatch.setattr(step, "grab_one", fail)
-    tasks.grab.push_request(id="one", args=(capture.pk,), kwargs={}, called_directly=False)
-    try:
-        with pytest.raises(Retry):
-            tasks.grab.run(capture.pk)
-    finally:
-        tasks.grab.pop_request()
+    attempted(capture)
     assert broker.messages() == [("grab", [capture.pk])]
+
+
+@pytest.mark.django_db
+def test_a_repeated_attempt_is_not_to_be_taken_before_the_time_that_its_row_names(broker, monkeypatch, settings):
+    settings.GRAB_ATTEMPTS = 10
+    capture = Capture.ask(a_camera())
+    Capture.objects.update(attempts=4)  # before the next one it pauses for 8 to 16 s
+
+    def time_out(*_: object) -> None:
+        raise GrabError("It did not answer in time.", kind="timeout")
+
+    monkeypatch.setattr(step, "grab", time_out)
+    began = timezone.now()
+    attempted(capture)
+    capture.refresh_from_db()
+    assert capture.sent_at - began > timedelta(seconds=7)
+    eta = datetime.fromisoformat(broker.channel.basic_get("grab", no_ack=True).headers["eta"])
+    assert abs(eta - capture.sent_at) < timedelta(seconds=1)
 
 
 @pytest.mark.django_db
