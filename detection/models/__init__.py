@@ -5,6 +5,7 @@ from detection.models.camera import Camera
 from detection.models.capture import Capture
 from detection.models.chunk import Chunk
 from detection.models.event import CameraEvent, Notification
+from detection.models.loose_file import FilesGone, LooseFile
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.proxy import Proxy
@@ -20,7 +21,9 @@ __all__ = [
     "Capture",
     "Chunk",
     "EarlierResult",
+    "FilesGone",
     "LeaseLost",
+    "LooseFile",
     "Media",
     "Model",
     "Notification",

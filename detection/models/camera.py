@@ -67,6 +67,12 @@ class Camera(models.Model):
     verify_tls = models.BooleanField(
         "check the certificate", default=True, help_text="Of https; off for cameras that signed their own."
     )
+    retain_days = models.PositiveIntegerField(
+        "keep pictures for days", null=True, blank=True, help_text="Empty: as long as all others."
+    )
+    retain_bytes = models.PositiveBigIntegerField(
+        "keep pictures of bytes", null=True, blank=True, help_text="Empty: within the limit for all."
+    )
     is_analysed = models.BooleanField(
         "analyse its pictures", default=True, help_text="Off: pictures are kept, and nothing is looked for in them."
     )

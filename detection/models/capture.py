@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 SLACK_S = 10.0  # beyond a grab's total limit: looking at the picture, and storing it
 MANUAL_S = 60.0  # a person waits no longer
 TRIED_MAX = 20
-OURS = ("storage", "unexpected", "keys")  # kinds of failure that are no fault of the camera
+OURS = ("storage", "disk_full", "unexpected", "keys")  # kinds of failure that are no fault of the camera
 
 WHY_LATE = "No worker was free for it in time."
 WHY_LOST = "The worker that was at it was lost."

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
+from uuid import UUID
 
 from django.db import models, transaction
 from django.db.models import Exists, OuterRef, Q
+from django.db.models.functions import Now
 
 from detection.models.analysis import Analysis
-from detection.models.work import LeaseLost, Work
+from detection.models.work import Work
 from detection.vision.types import DetectStats, Span
 
 
@@ -48,9 +50,13 @@ class Chunk(Work):
         return super().free() & Q(Exists(running))
 
     @classmethod
-    def _take(cls, rows: models.QuerySet[Any], worker: str, **changes: Any) -> Self | None:
+    def _mark_taken(cls, rows: models.QuerySet[Any], worker: str, lease: UUID, **changes: Any) -> int:
         """As for all work; what an earlier attempt had read counts no more."""
-        return super()._take(rows, worker, frames_read=0, **changes)
+        return super()._mark_taken(rows, worker, lease, frames_read=0, **changes)
+
+    @classmethod
+    def _with_relations(cls) -> models.QuerySet[Any]:
+        return cls.objects.select_related("analysis__media")
 
     @property
     def span(self) -> Span:
@@ -63,11 +69,13 @@ class Chunk(Work):
             cls(analysis=analysis, number=s.number, start_s=s.start_s, end_s=s.end_s, frames=s.frames) for s in spans
         ]
 
-    def renew(self, **progress: object) -> None:
-        """As for all work; also lost when the analysis was cancelled or has failed."""
-        super().renew(**progress)
-        if not Analysis.objects.filter(pk=self.analysis_id, state=Analysis.State.RUNNING).exists():
-            raise LeaseLost(f"analysis {self.analysis_id} is over")
+    def done_at_once(self, detections: bytes, stats: DetectStats) -> None:
+        """Lets the only chunk of an analysis, which is about to be stored, come into the world done."""
+        self.state, self.attempts, self.worker = self.State.DONE, self.analysis.attempts, self.analysis.worker
+        self.sent_at, self.started_at, self.finished_at = self.analysis.sent_at, self.analysis.started_at, Now()
+        self.detections, self.decode_s, self.infer_s = detections, stats.decode_s, stats.infer_s
+        self.frames_read, self.frames_sampled = stats.frames_read, stats.frames_sampled
+        self.frames_inferred = stats.frames_inferred
 
     def finish(self, detections: bytes, stats: DetectStats) -> bool:
         """Stores what was found, replacing what an earlier attempt may have stored.
@@ -88,6 +96,8 @@ class Chunk(Work):
     def fail(self, kind: str, message: str, detail: str = "", *, only: Q | None = None) -> bool:
         """The chunk cannot be done; its analysis fails with it."""
         with transaction.atomic():
+            # The analysis first, as whoever cancels or retries it does: each would else wait for what the other holds.
+            list(Analysis.objects.select_for_update().filter(pk=self.analysis_id).values_list("pk"))
             failed = super().fail(kind, message, detail, only=only)
             if failed:
                 self.analysis.fail_with_chunk(self, kind, message, detail)

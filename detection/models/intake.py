@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from detection.models.capture import Capture
 from detection.models.media import Media
 from detection.models.model import Model
 from detection.models.proxy import Proxy
-from detection.models.work import LeaseLost
 from detection.sources import Snapshot
 from detection.vision.probe import probe_isolated
 from detection.vision.types import Limits, MediaInfo
@@ -83,16 +83,18 @@ def take_in(
     image or a clip that can be analysed.
     """
     known = Media.known(sha256)
-    if known is not None:
+    if known is not None and known.came_in_again():
         return Intake(known, is_new=False)
     info, preview = probe_with_preview(path)
-    with transaction.atomic():
-        stored = Media.store(content, sha256, info, name=name, preview=preview, user=user, is_example=is_example)
+    media = Media.with_files(content, sha256, info, name=name, preview=preview)
+    media.uploaded_by, media.is_example = user, is_example
+    with media.files_dropped_on_error(), transaction.atomic():
+        stored = media.keep()
         if not stored.is_new:
             return Intake(stored.media, is_new=False)
-        analysis = Analysis.request(stored.media, model=model, user=user)
-        proxy = None if info.browser_plays else Proxy.objects.create(media=stored.media)
-    return Intake(stored.media, is_new=True, analysis=analysis, proxy=proxy)
+        analysis = Analysis.request(media, model=model, user=user)
+        proxy = None if info.browser_plays else Proxy.objects.create(media=media)
+    return Intake(media, is_new=True, analysis=analysis, proxy=proxy)
 
 
 def _model_for(capture: Capture) -> Model | None:
@@ -119,15 +121,10 @@ def take_in_capture(capture: Capture, snapshot: Snapshot) -> Analysis | None:
         media.camera = capture.camera
         media.captured_at = media.at = snapshot.taken_at
         media.captured_at_source = Media.TimeSource.CAPTURE
-    try:
-        with transaction.atomic():
-            if is_new:
-                stored = media.keep()
-                media, is_new = stored.media, stored.is_new
-            capture.grabbed(media, snapshot.fingerprint, snapshot.taken_at)
-            model = _model_for(capture) if is_new else None
-            return Analysis.request(media, model=model) if model is not None else None
-    except LeaseLost:
+    with media.files_dropped_on_error() if is_new else nullcontext(), transaction.atomic():
         if is_new:
-            media.drop_files()
-        raise
+            stored = media.keep()
+            media, is_new = stored.media, stored.is_new
+        capture.grabbed(media, snapshot.fingerprint, snapshot.taken_at)
+        model = _model_for(capture) if is_new else None
+        return Analysis.request(media, model=model) if model is not None else None

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
 from django.conf import settings
-from django.contrib.auth.models import User
 from django.core.files import File
 from django.core.files.storage import default_storage
 from django.db import IntegrityError, models, transaction
@@ -16,9 +17,13 @@ from django.urls import reverse
 from django.utils import timezone
 
 from detection.models.camera import Camera
+from detection.models.clock import now
+from detection.models.loose_file import EXPECTED_S, FilesGone, LooseFile
 from detection.models.visible import VisibleQuerySet
 from detection.storage import local_copy, put
 from detection.vision.types import MediaInfo
+
+SLOWEST_STORED_BYTES_S = 250_000
 
 Jpeg: TypeAlias = bytes  # a name of its own, because the row below has a field called bytes
 
@@ -67,9 +72,12 @@ class Media(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, editable=False, related_name="+"
     )
     is_example = models.BooleanField(default=False, editable=False)
-    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    is_kept = models.BooleanField("kept", default=False, help_text="Retention never removes it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False, db_index=True)
 
     objects = VisibleQuerySet.as_manager()
+
+    _batch: uuid.UUID  # of its files, while it has no row
 
     class Meta:
         ordering = ["-at", "-pk"]
@@ -87,42 +95,31 @@ class Media(models.Model):
         return cls.objects.filter(sha256=sha256).first()
 
     @classmethod
-    def store(
-        cls,
-        content: File,
-        sha256: str,
-        info: MediaInfo,
-        *,
-        name: str,
-        preview: Jpeg | None = None,
-        user: User | None = None,
-        is_example: bool = False,
-    ) -> Stored:
-        """Keeps a probed file: first the bytes, then the row that names them."""
-        known = cls.known(sha256)
-        if known is not None:
-            return Stored(known, is_new=False)
-        media = cls.with_files(content, sha256, info, name=name, preview=preview)
-        media.uploaded_by, media.is_example = user, is_example
-        return media.keep()
-
-    @classmethod
     def with_files(
         cls, content: File, sha256: str, info: MediaInfo, *, name: str, preview: Jpeg | None = None
     ) -> Media:
-        """A media whose files are stored and whose row is not: a transaction need not wait for the disk then."""
+        """A media whose files are stored and whose row is not; it is to be followed by ``keep`` or ``drop_files``.
+
+        Never in a transaction: should it fail, or the process die, what says that these files have no row must stay.
+        """
         # A folder of its own for each time it is stored: removing a media can then never take the files of the same
         # bytes that were stored again in the same moment.
         folder = f"{sha256[:2]}/{sha256}-{secrets.token_hex(4)}"
-        now = timezone.now()
+        file_name, preview_name = f"{folder}/media.{info.format}", f"{folder}/preview.jpg" if preview else ""
+        came_in_at = now()
         captured_at = _parse_time(info.captured_at)
         size = content.size
-        return cls(
+        names = [file_name, preview_name] if preview else [file_name]
+        with LooseFile.expecting(names, EXPECTED_S + size / SLOWEST_STORED_BYTES_S) as batch:
+            default_storage.save(file_name, content)
+            if preview:
+                put(preview_name, preview)
+        media = cls(
             sha256=sha256,
             kind=info.kind,
             name=Path(name.replace("\\", "/")).name[:255] or sha256[:12],
-            file=default_storage.save(f"{folder}/media.{info.format}", content),
-            preview=put(f"{folder}/preview.jpg", preview) if preview else "",
+            file=file_name,
+            preview=preview_name,
             bytes=size,
             format=info.format,
             codec=info.codec,
@@ -133,23 +130,35 @@ class Media(models.Model):
             browser_plays=info.browser_plays,
             captured_at=captured_at,
             captured_at_source=cls.TimeSource.CONTAINER if captured_at else cls.TimeSource.UNKNOWN,
-            at=captured_at or now,
-            created_at=now,
+            at=captured_at or came_in_at,
+            created_at=came_in_at,
         )
+        media._batch = batch
+        return media
 
     def keep(self) -> Stored:
         """Inserts the row; where the same bytes were stored in the same moment, theirs counts."""
         try:
             with transaction.atomic():
                 self.save(force_insert=True)
+                LooseFile.kept(self._batch)
         except IntegrityError:
-            self.drop_files()
-            return Stored(Media.objects.get(sha256=self.sha256), is_new=False)
+            transaction.on_commit(self.drop_files, robust=True)  # where it is not, ``files_dropped_on_error`` does it
+            known = Media.known(self.sha256)
+            if known is None:
+                raise FilesGone("the same bytes were stored, and removed, in the same moment") from None
+            return Stored(known, is_new=False)
         return Stored(self, is_new=True)
+
+    @contextmanager
+    def files_dropped_on_error(self) -> Iterator[None]:
+        """Where the row cannot be written after all, the files go too. Around the transaction, not in it."""
+        with LooseFile.condemned_on_error(self._batch, [name for name in (self.file.name, self.preview.name) if name]):
+            yield
 
     def drop_files(self) -> None:
         """Takes back the files of a media that has no row."""
-        _delete_files([str(self.file.name), str(self.preview.name or "")])
+        LooseFile.condemn(self._batch)
 
     @property
     def folder(self) -> str:
@@ -159,6 +168,13 @@ class Media(models.Model):
     def local_path(self) -> Path:
         """Where the file can be read on this machine; fetched first where the storage is remote."""
         return local_copy(str(self.file.name), settings.CACHE_DIR)
+
+    def came_in_again(self) -> bool:
+        """Its age counts from now on: what a person has just brought in is not removed as old tonight.
+
+        Answers whether it is still there.
+        """
+        return bool(Media.objects.filter(pk=self.pk).update(created_at=now()))
 
     def set_captured_at(self, captured_at: datetime | None) -> None:
         """A person says when the first frame was taken; every sighting's time follows."""
@@ -173,24 +189,26 @@ class Media(models.Model):
                 at = self.at + timedelta(seconds=sighting.start_s)
                 Sighting.objects.filter(pk=sighting.pk).update(at=at)
 
+    def set_kept(self, is_kept: bool) -> bool:
+        """A person says that retention is never to remove it, or takes that back; answers whether it is still there."""
+        self.is_kept = is_kept
+        return bool(Media.objects.filter(pk=self.pk).update(is_kept=is_kept))
+
     def remove(self) -> None:
-        """Deletes the media with all that was made from it: the rows first, then, once that holds, the files."""
+        """Deletes the media with all that was made from it: the rows, which leave word of the files, then the files."""
+        from detection.models.proxy import Proxy
         from detection.models.sighting import Sighting
 
-        names: list[str | None] = [self.file.name, self.preview.name]
-        names += Sighting.objects.filter(media=self).exclude(thumbnail="").values_list("thumbnail", flat=True)
-        proxy = getattr(self, "proxy", None)
-        if proxy is not None:
-            names.append(proxy.file.name)
         with transaction.atomic():
+            # Locked, as whoever stores what was made from it locks them: its file is named by then and goes with it, or
+            # finds nothing to be named by.
+            if Media.objects.select_for_update().filter(pk=self.pk).first() is None:
+                return
+            names: list[str | None] = [self.file.name, self.preview.name]
+            names += Proxy.objects.select_for_update().filter(media=self).values_list("file", flat=True)
+            names += Sighting.objects.filter(media=self).exclude(thumbnail="").values_list("thumbnail", flat=True)
             self.delete()
-            transaction.on_commit(lambda: _delete_files(names))
-
-
-def _delete_files(names: Iterable[str | None]) -> None:
-    for name in names:
-        if name:
-            default_storage.delete(name)
+            LooseFile.drop(names)
 
 
 def _parse_time(text: str | None) -> datetime | None:

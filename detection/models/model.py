@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 from django.conf import settings
@@ -7,6 +8,7 @@ from django.core.files.base import File
 from django.core.files.storage import default_storage
 from django.db import models, transaction
 
+from detection.models.loose_file import LooseFile
 from detection.models.visible import VisibleQuerySet
 from detection.storage import local_copy
 
@@ -57,11 +59,15 @@ class Model(models.Model):
         ``facts`` are the row's name, runtime, labels, licence, source and speed. A model of the same name and hash is
         the one that is there; the same name with other weights is refused by the caller.
         """
-        stored = []
-        for file_name in file_names:
-            with (folder / file_name).open("rb") as file:
-                stored.append(default_storage.save(f"models/{sha256}/{file_name}", File(file)))
-        return cls.objects.create(sha256=sha256, files=stored, **facts)
+        target = f"models/{sha256}-{secrets.token_hex(4)}"
+        stored = [f"{target}/{file_name}" for file_name in file_names]
+        with LooseFile.expecting(stored) as batch:
+            for file_name, name in zip(file_names, stored, strict=True):
+                with (folder / file_name).open("rb") as file:
+                    default_storage.save(name, File(file))
+            with transaction.atomic():
+                LooseFile.kept(batch)
+                return cls.objects.create(sha256=sha256, files=stored, **facts)
 
     def activate(self) -> None:
         """Makes this the model that new analyses use."""

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
-from django.db import models
+from uuid import UUID
 
+from django.db import models, transaction
+
+from detection.models.loose_file import LooseFile
 from detection.models.media import Media
 from detection.models.work import UNTRIED, Work
 
@@ -11,6 +14,9 @@ class Proxy(Work):
 
     media = models.OneToOneField(Media, models.CASCADE, related_name="proxy", editable=False)
     file = models.FileField(max_length=200, blank=True, editable=False)
+    bytes = models.BigIntegerField(default=0, editable=False)
+
+    time_limit = "PROXY_TIME_LIMIT_S"
 
     class Meta:
         verbose_name_plural = "proxies"
@@ -23,6 +29,17 @@ class Proxy(Work):
         rows = Proxy.objects.filter(pk=self.pk, state=self.State.FAILED)
         return bool(rows.update(state=self.State.QUEUED, **UNTRIED))
 
-    def finish(self, name: str) -> None:
-        """Names the stored copy. Raises LeaseLost."""
-        self._end_as_done(file=name)
+    def remake(self) -> bool:
+        """Opens one again whose file was lost; answers whether it was done, and this is still its file."""
+        with transaction.atomic():
+            rows = Proxy.objects.filter(pk=self.pk, state=self.State.DONE, file=self.file.name)
+            opened = rows.update(state=self.State.QUEUED, file="", bytes=0, **UNTRIED)
+            if opened:
+                LooseFile.drop([self.file.name])  # what may lie there of it
+        return bool(opened)
+
+    def finish(self, name: str, size: int, batch: UUID) -> None:
+        """Names the stored copy, of ``size`` bytes and of this batch of LooseFile's. Raises LeaseLost."""
+        with transaction.atomic():
+            self._end_as_done(file=name, bytes=size)
+            LooseFile.kept(batch)

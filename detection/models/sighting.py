@@ -82,24 +82,28 @@ class Sighting(models.Model):
             for number, track in enumerate(tracks, start=1)
         ]
 
-    def judge(self, kind: str, user: User | None, label: str = "") -> Verdict:
+    def judge(self, kind: str, user: User | None, label: str = "", *, keeps_media: bool = False) -> Verdict:
         """Records what a person says of it; a verdict is added, none is ever changed.
 
-        Raises ValueError for a relabelling without a label, EarlierResult where the media has a newer result.
+        With ``keeps_media``, retention leaves the media alone for as long as this verdict is in force.
+
+        Raises ValueError for a relabelling without a label, EarlierResult where the media has a newer result, and
+        DoesNotExist where it was removed.
         """
         if kind == Verdict.Kind.RELABELLED and not label.strip():
             raise ValueError("Say the new label.")
         with transaction.atomic():
             sighting = self._locked()
             is_new_label = kind == Verdict.Kind.RELABELLED
-            verdict = sighting._say(kind, user, label.strip() if is_new_label else sighting.label)
+            said = label.strip() if is_new_label else sighting.label
+            verdict = sighting._say(kind, user, said, keeps_media=keeps_media)
             self._store_in_force(verdict)
         return verdict
 
     def undo(self, user: User | None) -> bool:
         """Withdraws the verdict in force and brings back the one before it; answers whether there was one.
 
-        Raises EarlierResult where the media has a newer result.
+        Raises EarlierResult where the media has a newer result, and DoesNotExist where it was removed.
         """
         with transaction.atomic():
             sighting = self._locked()
@@ -112,13 +116,13 @@ class Sighting(models.Model):
 
     def _locked(self) -> Sighting:
         """The row as it is, while no analysis of its media can finish."""
-        Media.objects.select_for_update().get(pk=self.media_id)
+        Media.objects.select_for_update().filter(pk=self.media_id).first()
         sighting = Sighting.objects.select_related("analysis", "verdict__before").get(pk=self.pk)
         if not sighting.analysis.is_current:
             raise EarlierResult
         return sighting
 
-    def _say(self, kind: str, user: User | None, label: str) -> Verdict:
+    def _say(self, kind: str, user: User | None, label: str, *, keeps_media: bool = False) -> Verdict:
         return Verdict.objects.create(
             media_id=self.media_id,
             sighting=self,
@@ -129,6 +133,7 @@ class Sighting(models.Model):
             start_s=self.start_s,
             end_s=self.end_s,
             box=self.best_box,
+            keeps_media=keeps_media,
         )
 
     def _store_in_force(self, verdict: Verdict | None) -> None:

@@ -37,6 +37,10 @@ class Trial(Work):
         return f"Trial {self.pk}"
 
     @classmethod
+    def max_lapses(cls) -> int:
+        return 0  # somebody waits for an answer: none is one, too
+
+    @classmethod
     def max_attempts(cls) -> int:
         """The person who waits tries again by themselves."""
         return 1

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Max
+from django.db.models import Exists, Max, OuterRef
 from django.utils import timezone
 
 from detection.models.media import Media
@@ -50,6 +50,9 @@ class Verdict(models.Model):
     start_s = models.FloatField(editable=False)
     end_s = models.FloatField(editable=False)
     box = models.JSONField(editable=False, help_text="x1, y1, x2, y2 in the best frame, pixels of the media.")
+    keeps_media = models.BooleanField(
+        default=False, editable=False, help_text="While it is in force, retention does not remove the media."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = VisibleQuerySet.as_manager()
@@ -59,6 +62,18 @@ class Verdict(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_kind_display()}: {self.label}"
+
+    @classmethod
+    def keeping(cls) -> VisibleQuerySet[Verdict]:
+        """Those that keep their media: they were asked to, and are in force on a sighting of any of its runs.
+
+        Of what was said again of a newer run's sighting only that counts: undone there, it keeps nothing here.
+        """
+        from detection.models.sighting import Sighting
+
+        in_force = Sighting.objects.filter(verdict=OuterRef("pk"))
+        said_again = cls.objects.filter(carried_from=OuterRef("pk"), sighting__isnull=False)
+        return cls.objects.filter(Exists(in_force), ~Exists(said_again), keeps_media=True)
 
     def label_of(self, sighting: Sighting) -> str:
         """What a sighting is called while this verdict is in force."""
@@ -87,6 +102,8 @@ def earlier_verdicts(analysis: Analysis, sightings: Sequence[Sighting]) -> Earli
     from detection.models.sighting import Sighting
 
     latest = _latest_verdict(analysis.media_id)
+    if latest is None:
+        return EarlierVerdicts(analysis.media_id, None, [])
     judged = (
         Sighting.objects.filter(media=analysis.media_id, verdicts__isnull=False)
         .exclude(analysis=analysis)
@@ -110,6 +127,8 @@ def carry_over(said: EarlierVerdicts) -> None:
     """Says the earlier verdicts again of the new sightings, which must be saved."""
     from detection.models.sighting import Sighting
 
+    if not said.pairs:
+        return
     verdicts = [
         Verdict(
             media_id=said.media_id,
@@ -118,6 +137,7 @@ def carry_over(said: EarlierVerdicts) -> None:
             label=verdict.label_of(sighting),
             user_id=verdict.user_id,
             carried_from=verdict,
+            keeps_media=verdict.keeps_media,
             start_s=sighting.start_s,
             end_s=sighting.end_s,
             box=sighting.best_box,

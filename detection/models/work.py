@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 NO_ERROR = {"error": "", "error_kind": "", "error_detail": ""}
-UNTRIED = {"attempts": 0, "lease": None, "lease_until": None, "sent_at": None, "finished_at": None, **NO_ERROR}
+UNCLAIMED = {"lease": None, "lease_until": None}
+UNTRIED = {"attempts": 0, "lapses": 0, **UNCLAIMED, "sent_at": None, "finished_at": None, **NO_ERROR}
 
 
 def error_fields(kind: str, message: str, detail: str) -> dict[str, str]:
@@ -22,6 +23,10 @@ def error_fields(kind: str, message: str, detail: str) -> dict[str, str]:
         "error": message.replace("\0", "")[:1000],
         "error_detail": detail.replace("\0", ""),
     }
+
+
+def _one_where(**condition: Any) -> Case:
+    return Case(When(**condition, then=Value(1)), default=Value(0))
 
 
 class LeaseLost(Exception):
@@ -39,6 +44,7 @@ class Work(models.Model):
     # What the sweep looks for every second: it stays quick however many rows are done, because SQLite, too, takes a
     # partial index of this condition.
     UNFINISHED = Q(finished_at__isnull=True)
+    time_limit: ClassVar[str] = "TASK_TIME_LIMIT_S"  # the setting
 
     class State(models.TextChoices):
         QUEUED = "queued"
@@ -49,6 +55,9 @@ class Work(models.Model):
 
     state = models.CharField(max_length=10, choices=State, default=State.QUEUED, editable=False)
     attempts = models.PositiveSmallIntegerField(default=0, editable=False)
+    lapses = models.PositiveSmallIntegerField(
+        default=0, editable=False, help_text="How often its worker was gone without a word, as when a machine stops."
+    )
     worker = models.CharField(max_length=100, blank=True, editable=False)
     lease = models.UUIDField(null=True, editable=False, unique=True)
     lease_until = models.DateTimeField(null=True, editable=False)
@@ -73,24 +82,51 @@ class Work(models.Model):
         return settings.MAX_ATTEMPTS
 
     @classmethod
+    def max_lapses(cls) -> int:
+        """How often its lease may run out before it fails for good.
+
+        More often than it may be begun: most leases run out because a machine stopped, which is no fault of the work's.
+        What the work itself does to its process is told by ``crashed``, and counts as an attempt.
+        """
+        return settings.MAX_LAPSES
+
+    @classmethod
+    def has_a_try_left(cls) -> Q:
+        """Which of the free rows may be begun once more."""
+        return Q(lease_until=None, attempts__lt=cls.max_attempts()) | Q(
+            lease_until__isnull=False, lapses__lt=cls.max_lapses()
+        )
+
+    @classmethod
     def claim(cls, pk: int, worker: str) -> Self | None:
         """Takes the row for this worker and counts the attempt, or answers None: then it is not to be had."""
-        return cls._take(cls._default_manager.filter(cls.free(), pk=pk, attempts__lt=cls.max_attempts()), worker)
+        return cls._take(cls._default_manager.filter(cls.free(), cls.has_a_try_left(), pk=pk), worker)
 
     @classmethod
     def _take(cls, rows: models.QuerySet[Any], worker: str, **changes: Any) -> Self | None:
         lease = uuid.uuid4()
-        taken = rows.update(
+        taken = cls._mark_taken(rows, worker, lease, **changes)
+        # Gone again where the row was removed in the moment between.
+        return cls._with_relations().filter(lease=lease).first() if taken else None
+
+    @classmethod
+    def _with_relations(cls) -> models.QuerySet[Any]:
+        """The rows with what a worker will ask of them."""
+        return cls._default_manager.all()
+
+    @classmethod
+    def _mark_taken(cls, rows: models.QuerySet[Any], worker: str, lease: uuid.UUID, **changes: Any) -> int:
+        return rows.update(
             state=cls.State.RUNNING,
-            attempts=F("attempts") + 1,
+            # After a lease that ran out this is the same attempt, taken up by another.
+            attempts=F("attempts") + _one_where(lease_until=None),
+            lapses=F("lapses") + _one_where(lease_until__isnull=False),
             worker=worker,
             lease=lease,
             lease_until=Now() + timedelta(seconds=settings.LEASE_S),
             started_at=Coalesce("started_at", Now()),
             **changes,
         )
-        # Gone again where the row was removed in the moment between.
-        return cls._default_manager.filter(lease=lease).first() if taken else None
 
     def mine(self) -> models.QuerySet[Self]:
         """This row, as long as this worker's claim on it holds."""
@@ -104,35 +140,64 @@ class Work(models.Model):
 
     def _end_as_done(self, **facts: Any) -> None:
         """Ends it as done, with these facts. Raises LeaseLost where another worker has it by now."""
-        ended = self.mine().update(
-            state=self.State.DONE, finished_at=Now(), lease=None, lease_until=None, **NO_ERROR, **facts
-        )
+        ended = self.mine().update(state=self.State.DONE, finished_at=Now(), **UNCLAIMED, **NO_ERROR, **facts)
         if not ended:
             raise LeaseLost(f"{self._meta.verbose_name} {self.pk} is no longer ours")
 
-    def hand_back(self, error: str, detail: str = "", delay_s: float = 0) -> None:
-        """Gives the work back unfinished, to be sent again after a while; the attempt stays counted."""
-        self.mine().update(
-            state=self.State.QUEUED,
-            lease=None,
-            lease_until=None,
-            sent_at=Now() + timedelta(seconds=delay_s),
+    def hand_back(self, error: str, detail: str = "", delay_s: float = 0, *, counted: bool = True) -> bool:
+        """Gives the work back unfinished, to be sent again after a while; answers whether it was this worker's to give.
+
+        The attempt stays counted unless the work had no part in its end, as where its worker stops.
+        """
+        return bool(self.mine().update(**self._handed_back(error, detail, delay_s, counted)))
+
+    def _handed_back(self, error: str, detail: str, delay_s: float, counted: bool) -> dict[str, Any]:
+        return {
+            "state": self.State.QUEUED,
+            "attempts": F("attempts") if counted else F("attempts") - 1,
+            **UNCLAIMED,
+            "sent_at": Now() + timedelta(seconds=delay_s) if delay_s else None,  # the next sweep sends it
             **error_fields("", error, detail),
+        }
+
+    @classmethod
+    def claimed_by(cls, worker: str) -> list[Self]:
+        """What a worker process has claimed and not ended.
+
+        Not what an earlier one of the same name left, as after a restart: that is free, and no doing of this one's.
+        """
+        held = Q(state=cls.State.RUNNING, lease_until__gte=Now())
+        return list(cls._default_manager.filter(cls.UNFINISHED & held, worker=worker))
+
+    @classmethod
+    def crashed(cls, worker: str, why: str, *, counted: bool = True) -> list[Self]:
+        """The worker process of this name ended over what it had claimed: free again at once, or failed; answers it."""
+        lost = cls.claimed_by(worker)
+        for row in lost:
+            if row.has_attempts_left or not counted:
+                row.hand_back(why, counted=counted)
+            else:
+                row.fail("worker_lost", f"{why} That happened {row.attempts} times; it is not tried again by itself.")
+        return lost
+
+    @classmethod
+    def spent(cls) -> Q:
+        """Which rows may not be begun any more, and nobody is at: they are to be failed."""
+        return Q(state=cls.State.RUNNING, lease_until__lt=Now(), lapses__gte=cls.max_lapses()) | Q(
+            state=cls.State.QUEUED, attempts__gte=cls.max_attempts()
         )
 
     def fail(self, kind: str, message: str, detail: str = "", *, only: Q | None = None) -> bool:
         """Ends it as failed, with a sentence for the user; answers whether it was still this worker's to end.
 
-        ``only`` is a further condition on the row as it is at that moment.
+        ``only`` says instead, of the row as it is at that moment, whether it is to be ended, whosever it is.
         """
+        rows = self.mine() if only is None else type(self)._default_manager.filter(only, pk=self.pk)
         return bool(
-            self.mine()
-            .filter(only or Q())
-            .update(
+            rows.update(
                 state=self.State.FAILED,
                 finished_at=Now(),
-                lease=None,
-                lease_until=None,
+                **UNCLAIMED,
                 **error_fields(kind, message, detail),
             )
         )

@@ -15,6 +15,7 @@ from detection.fields import Secret
 from detection.models import Camera, CameraEvent, Capture, Notification
 from detection.models.planning import plan_due
 from tests.cast import a_media
+from tests.databases import on_postgresql
 from tests.models.gate import TEN_SECONDS, ago, fails, freezes, sees, the_gate, told
 
 pytestmark = pytest.mark.django_db
@@ -324,10 +325,9 @@ def test_removing_it_goes_bit_by_bit(monkeypatch):
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@on_postgresql
 def test_it_is_removed_while_it_is_planned_and_asked_for():
     """On PostgreSQL a capture that came in between broke the foreign key, and nothing was removed."""
-    if connection.vendor == "sqlite":
-        pytest.skip("Threads share one SQLite database in memory in tests; CI runs this on PostgreSQL.")
     camera = the_gate(every_s=2)
     other = Camera(name="Yard", source="http", **TEN_SECONDS)
     other.put_in_service(Secret.of("http://10.0.0.6/snap.jpg"))

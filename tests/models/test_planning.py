@@ -14,6 +14,7 @@ from django.utils import timezone
 from detection.fields import Secret
 from detection.models import Camera, Capture, planning
 from detection.models.planning import follow_the_clock, plan_due
+from tests.databases import on_postgresql
 
 pytestmark = pytest.mark.django_db
 
@@ -139,9 +140,8 @@ def test_a_camera_that_cannot_be_planned_keeps_no_other_from_it():
 
 
 @pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@on_postgresql
 def test_two_sweeps_at_once_plan_nothing_twice():
-    if connection.vendor == "sqlite":
-        pytest.skip("Threads share one SQLite database in memory in tests; on PostgreSQL this runs, and in the story.")
     cameras = [a_camera(f"camera {number}") for number in range(20)]
     for camera in cameras:
         stood_still(camera, 15)
