@@ -6,13 +6,9 @@ import shutil
 import socket
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from project.folders import StartError, private_folder, run_dir
-
-if TYPE_CHECKING:
-    from celery import Celery
 
 
 def socket_path(data_dir: Path) -> Path:
@@ -52,9 +48,9 @@ def command(data_dir: Path) -> list[str]:
         "unixsocket": str(socket_path(data_dir)),
         "unixsocketperm": "600",
         "dir": str(folder),
-        # Each message is on the disk within a second; what a power cut loses, the sweep sends again.
-        "appendonly": "yes",
-        "appendfsync": "everysec",
+        # Nothing of it on the disk: the rows are the truth, and the sweep sends again what a broker forgets. One that
+        # writes refuses all messages while the disk is full, over which Celery's workers end.
+        "appendonly": "no",
         "save": "",
         "maxmemory-policy": "noeviction",
         "loglevel": "warning",
@@ -74,19 +70,3 @@ def answers(path: Path, timeout_s: float = 1.0) -> bool:
             return connection.recv(64).startswith(b"+PONG")
     except OSError:
         return False
-
-
-def restore_unacked(app: Celery) -> int:
-    """Puts back into their queues the messages that were being worked on when the machine last stopped; how many.
-
-    Only for the start of the embedded broker, before its workers: then nobody can still be working on them. Otherwise
-    they would come back only when the visibility timeout has passed, which is hours.
-    """
-    restored = 0
-    with app.connection_for_write() as connection:
-        channel = connection.default_channel
-        # Each is put at the head of its queue, so the one that was taken first goes last.
-        for tag in channel.client.zrevrange(channel.unacked_index_key, 0, -1):
-            channel.qos.restore_by_tag(tag, channel.client)
-            restored += 1
-    return restored

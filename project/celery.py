@@ -46,4 +46,10 @@ def _require_keys(**_: object) -> None:
         raise SystemExit(str(error)) from None
 
 
+@worker_init.connect
+def _look_after_the_processes(**_: object) -> None:
+    """What the processes of a worker share with its main process must be there before the first of them."""
+    import workers.pulse  # noqa: F401 (it listens to the worker's signals)
+
+
 app.autodiscover_tasks(["workers"])

@@ -1,9 +1,9 @@
-"""Stops what the launcher leaves behind when it is killed: `python guardian.py SECONDS`.
+"""Stops what the launcher leaves behind when it is killed: `python guardian.py SECONDS GROUP…`.
 
-The launcher tells it, line by line on its standard input, which process groups live (`+123`) and which are gone
-(`-123`). When that input ends, the launcher is gone: every group still there is asked to stop, and after SECONDS it is
-killed. It is a process of its own because nobody can do anything after `kill -9` of himself, and it is told of groups,
-not only of processes, because their children must go too. Standard library only.
+It is born knowing the process groups that live; the launcher tells it, line by line on its standard input, which are
+new (`+123`) and which are gone (`-123`). When that input ends, the launcher is gone: every group still there is asked
+to stop, and after SECONDS it is killed. It is a process of its own because nobody can do anything after `kill -9` of
+himself, and it is told of groups, not only of processes, because their children must go too. Standard library only.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def stop(groups: Iterable[int], grace_s: float) -> None:
 def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    groups: set[int] = set()
+    groups = {int(group) for group in sys.argv[2:]}
     for line in sys.stdin:
         (groups.add if line.startswith("+") else groups.discard)(int(line[1:]))
     stop(groups, float(sys.argv[1]))

@@ -87,8 +87,7 @@ class Launcher:
     """Runs programs until `stop` is called or a signal says so.
 
     ``broker`` starts first, is waited for (``broker_answers``), and ends last, because the others hand back to it what
-    they have not finished. ``before_programs`` runs between. ``web_answers`` is asked until it says yes, then
-    ``greeting`` is printed.
+    they have not finished. ``web_answers`` is asked until it says yes, then ``greeting`` is printed.
     """
 
     programs: Sequence[Program]
@@ -96,7 +95,6 @@ class Launcher:
     env: Mapping[str, str]
     broker: Program | None = None
     broker_answers: Callable[[], bool] = lambda: True
-    before_programs: Callable[[], object] = lambda: None
     web_answers: Callable[[], bool] = lambda: True
     greeting: str = ""
     grace_s: float = 12.0
@@ -147,7 +145,6 @@ class Launcher:
                 raise StartError("The broker did not start: its own words are in broker/broker.log of the data folder.")
         if self.stops:
             return
-        self.before_programs()
         for program in self.programs:
             self._add(program)
 
@@ -254,7 +251,10 @@ class Launcher:
     # ---- the guardian
 
     def _guard(self) -> None:
-        """Starts the guardian, again if it is gone; it holds the lock, too, until it has ended what we left."""
+        """Starts the guardian, again if it is gone; it holds the lock, too, until it has ended what we left.
+
+        Whom it guards stands in its command line: told afterwards, it would know nobody if we were killed in between.
+        """
         self.guardian = subprocess.Popen(
             [
                 sys.executable,
@@ -262,14 +262,12 @@ class Launcher:
                 "-S",
                 str(Path(__file__).with_name("guardian.py")),
                 f"{min(self.grace_s, GUARDIAN_GRACE_S):g}",
+                *(str(child.process.pid) for child in self.children if child.process),
             ],
             stdin=subprocess.PIPE,
             start_new_session=True,
             pass_fds=() if self.lock is None else (self.lock,),
         )
-        for child in self.children:
-            if child.process:
-                self._tell_guardian(f"+{child.process.pid}")
 
     def _tell_guardian(self, line: str) -> None:
         if self.guardian and self.guardian.stdin:

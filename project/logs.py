@@ -6,9 +6,9 @@ from project.scrub import scrub
 
 
 class WithoutRoutine(logging.Filter):
-    """Drops the lines that say that a sweep or a grab was sent, received and done, each second; their troubles stay."""
+    """Drops the lines that say that what is done every moment was sent, received and done; their troubles stay."""
 
-    ROUTINE = ("workers.tasks.sweep", "workers.tasks.grab")
+    ROUTINE = ("workers.tasks.sweep", "workers.tasks.tidy", "workers.tasks.grab")
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno > logging.INFO or not record.name.startswith("celery."):

@@ -119,16 +119,17 @@ TEMPLATES = [
 
 DATABASES = {"default": env.db("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'nightjar.sqlite3'}")}
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-    # Write-ahead log: readers do not block the writer. Immediate: a transaction that will write takes the write lock at
-    # its start, where waiting helps, and not in its middle, where SQLite answers "locked" at once.
+    # Write-ahead log: readers do not block the writer. Synchronous: what is committed survives a power cut. Immediate:
+    # a transaction that will write takes the write lock at its start, where waiting helps, and not in its middle, where
+    # SQLite answers "locked" at once.
     DATABASES["default"]["OPTIONS"] = {
         "transaction_mode": "IMMEDIATE",
         "timeout": 20,
-        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON;",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;",
     }
 else:
-    DATABASES["default"]["CONN_MAX_AGE"] = 60
     DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASES["default"]["CONN_MAX_AGE"] = 60
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
@@ -160,6 +161,9 @@ STORAGES = {
 CACHE_DIR = DATA_DIR / "cache"
 CACHE_MAX_BYTES = whole("CACHE_MAX_BYTES", 20 * 1024**3)
 
+# So much of each disk is left to the work under way: nothing new is taken in once less is free.
+DISK_RESERVE_BYTES = whole("DISK_RESERVE_BYTES", 1024**3, least=0)
+
 # Uploads stream to a file in this folder and never whole through memory.
 INCOMING_DIR = storage.incoming_folder(STORAGE_URL, DATA_DIR)
 FILE_UPLOAD_HANDLERS = ["detection.views.upload_handler.HashingUploadHandler"]
@@ -174,14 +178,28 @@ MEDIA_MAX_FRAMES = whole("MEDIA_MAX_FRAMES", 2_000_000)
 # Analysis.
 CODE_VERSION = env.str("CODE_VERSION", default="") or version.described(BASE_DIR, __version__)
 ANALYSE_FPS = seconds("ANALYSE_FPS", 5.0)
-LEASE_S = whole("LEASE_S", 15)
-RENEW_S = seconds("RENEW_S", 1.0)
+CHUNK_S = seconds("CHUNK_S", 60.0)
+INTERACTIVE_MOST = whole("INTERACTIVE_MOST", 10)
+BULK_AGES_S = seconds("BULK_AGES_S", 60.0)
+LEASE_S = whole("LEASE_S", 10)
+RENEW_S = seconds("RENEW_S", 0.5)
 MAX_ATTEMPTS = whole("MAX_ATTEMPTS", 3)
+MAX_LAPSES = whole("MAX_LAPSES", 10)
+STALL_S = seconds("STALL_S", 300.0)
 SWEEP_S = seconds("SWEEP_S", 1.0)
 TASK_TIME_LIMIT_S = whole("TASK_TIME_LIMIT_S", 1800)
 PROXY_TIME_LIMIT_S = whole("PROXY_TIME_LIMIT_S", 4 * 3600)
 WEIGHTS_URL = env.str("WEIGHTS_URL", default="https://github.com/ultralytics/assets/releases/download/v8.4.0")
 WEIGHTS_TIMEOUT_S = seconds("WEIGHTS_TIMEOUT_S", 20.0)
+
+# Retention: what is removed by itself. 0: nothing.
+RETAIN_DAYS = whole("RETAIN_DAYS", 0, least=0, most=36_500)
+RETAIN_BYTES = whole("RETAIN_BYTES", 0, least=0)
+RETAIN_CAPTURES_DAYS = whole("RETAIN_CAPTURES_DAYS", 0, least=0, most=36_500)
+if 0 < RETAIN_CAPTURES_DAYS < 32:
+    raise ImproperlyConfigured(
+        "RETAIN_CAPTURES_DAYS must be 0, for ever, or at least 32: the page of a camera shows what became of 31 days."
+    )
 
 # Cameras. The first of the keys encrypts their addresses, all of them decrypt.
 CAMERA_KEYS = env.list("CAMERA_KEYS", default=[])
@@ -235,6 +253,7 @@ CELERY: dict[str, Any] = {
     "worker_prefetch_multiplier": 1,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_soft_shutdown_timeout": 8,
+    "worker_lost_wait": 1.0,  # after a process has died, until that is believed
     "worker_hijack_root_logger": False,
     "worker_send_task_events": True,
     # The soft limit says so on the row; the hard one is for what hangs in native code.
@@ -248,19 +267,25 @@ CELERY: dict[str, Any] = {
     # A queue for each step: a worker takes from them in turn, so that of many media that come in at once the first are
     # finished while the last still wait. In one queue all would be planned first and finished last.
     "task_routes": {
-        "workers.tasks.make_proxy": {"queue": "bulk"},
+        "workers.tasks.make_proxy": {"queue": "proxies"},
+        # Of analyses that nobody waits for, these go through “bulk-analyse” and so on (workers/lanes.py).
         "workers.tasks.analyse": {"queue": "analyse"},
         "workers.tasks.analyse_chunk": {"queue": "chunks"},
         "workers.tasks.finish": {"queue": "finish"},
         "workers.tasks.sweep": {"queue": "housekeeping"},
+        "workers.tasks.tidy": {"queue": "housekeeping"},
+        "workers.tasks.prune": {"queue": "housekeeping"},
         "workers.tasks.notify": {"queue": "notify"},
         # Cameras in trouble have a queue of their own, see Camera.queue.
         "workers.tasks.grab": {"queue": "grab"},
         "workers.tasks.try_source": {"queue": "grab"},
     },
     "beat_schedule": {
-        # A sweep that was not taken before the next one is due has nothing to add to it.
-        "sweep": {"task": "workers.tasks.sweep", "schedule": SWEEP_S, "options": {"expires": SWEEP_S}},
+        # What nobody took for long has nothing to add to the next one. Not sooner: beat's clock says when that is, and
+        # a worker whose own clock is off by more would drop every one of them.
+        "sweep": {"task": "workers.tasks.sweep", "schedule": SWEEP_S, "options": {"expires": 600.0}},
+        "tidy": {"task": "workers.tasks.tidy", "schedule": 10.0, "options": {"expires": 600.0}},
+        "prune": {"task": "workers.tasks.prune", "schedule": 3600.0, "options": {"expires": 3600.0}},
     },
     "beat_schedule_filename": str(DATA_DIR / "beat-schedule"),
     "timezone": "UTC",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.processes import environment
 from tests.s3 import s3_server
 from tests.services import absent, find_free_port
 
@@ -83,20 +85,5 @@ def free_port() -> int:
 
 @pytest.fixture
 def installation(tmp_path: Path, free_port: int) -> Callable[..., dict[str, str]]:
-    """The environment of an installation of its own, for real processes: nothing of the tests' settings is in it."""
-
-    def environment(**more: str) -> dict[str, str]:
-        ours = {"DJANGO_SETTINGS_MODULE", "NIGHTJAR_TEST_DATA_DIR", "DATABASE_URL", "BROKER_URL", "STORAGE_URL"}
-        return {
-            **{name: value for name, value in os.environ.items() if name not in ours},
-            "NIGHTJAR_ENV_FILE": os.devnull,
-            "SECRET_KEY": "an-installation-for-one-test-" + "0123456789abcdefghijklmnopqrstuv",
-            "FLOWER_PASSWORD": "for-one-test",
-            "CAMERA_KEYS": "b25seS1mb3ItdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmc=",
-            "DATA_DIR": str(tmp_path / "data"),
-            "PORT": str(free_port),
-            "NO_COLOR": "1",
-            **more,
-        }
-
-    return environment
+    """The environment of an installation of its own, for real processes, with what else is given."""
+    return partial(environment, tmp_path / "data", free_port)

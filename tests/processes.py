@@ -10,6 +10,29 @@ from contextlib import suppress
 from pathlib import Path
 
 MARK = "NIGHTJAR_TEST_MARK"
+NOT_OURS = (
+    "DJANGO_SETTINGS_MODULE",
+    "DATABASE_URL",
+    "BROKER_URL",
+    "STORAGE_URL",
+    "NIGHTJAR_TEST_DATA_DIR",
+    "TEST_DATABASE_URL",
+)
+
+
+def environment(data_dir: Path, port: int, **more: str) -> dict[str, str]:
+    """The environment of an installation of its own: nothing of the tests' settings, or of this machine's, is in it."""
+    return {
+        **{name: value for name, value in os.environ.items() if name not in NOT_OURS},
+        "NIGHTJAR_ENV_FILE": os.devnull,
+        "SECRET_KEY": "an-installation-for-one-test-" + "0123456789abcdefghijklmnopqrstuv",
+        "FLOWER_PASSWORD": "for-one-test",
+        "CAMERA_KEYS": "b25seS1mb3ItdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmc=",
+        "DATA_DIR": str(data_dir),
+        "PORT": str(port),
+        "NO_COLOR": "1",
+        **more,
+    }
 
 
 def marked(mark: str) -> dict[int, str]:

@@ -128,7 +128,7 @@ def test_an_installation_happens_once_and_again_only_when_the_requirements_chang
 def test_help_names_what_a_person_types(copy: Path) -> None:
     said = make(copy).stdout
     names = [line.split()[1] for line in said.splitlines()]
-    assert names == ["help", "run", "setup", "install", "test", "check", "clean"]
+    assert names == ["help", "run", "setup", "install", "test", "chaos", "check", "clean"]
 
 
 def test_clean_keeps_the_data_and_the_secrets(copy: Path) -> None:

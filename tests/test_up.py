@@ -172,11 +172,11 @@ def test_the_real_procfile_answers_heals_and_ends_within_seconds(
         "grab",
         "probe",
         "analyse",
-        "bulk",
+        "proxy",
         "beat",
         "flower",
     }
-    names = {name: f"{name}@" for name in ("grab", "probe", "analyse", "bulk")}
+    names = {name: f"{name}@" for name in ("grab", "probe", "analyse", "proxy")}
     names |= {"web": "gunicorn", "beat": " beat", "flower": "flower.sock"}
     wait_for("the workers", lambda: one.log.read_text().count(" ready.") == 4, 60)
     for name, words in names.items():

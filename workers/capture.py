@@ -8,6 +8,7 @@ import time
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from detection import disk
 from detection.fields import WrongKey
 from detection.models import Analysis, Camera, Capture, LeaseLost, Trial
 from detection.models.clock import now
@@ -20,6 +21,9 @@ from workers.working import NO_KEY, working_on
 log = logging.getLogger(__name__)
 
 SHORTEST_GRAB_S = 5.0  # also where the next picture is due sooner
+NEARLY_FULL = "The disk is nearly full, so the camera was not asked: tell an administrator."
+FULL = "The disk is full, so the picture was not kept: tell an administrator."
+SAID_EVERY_S = 60.0  # of a full disk, which all cameras meet
 
 
 def grab_one(pk: int) -> Analysis | None:
@@ -28,6 +32,9 @@ def grab_one(pk: int) -> Analysis | None:
     if capture is None:
         return None
     try:
+        if disk.is_nearly_full():
+            _refused(capture)
+            return None
         snapshot = grab(capture.camera.secret_source, limits(capture), policy())
         return take_in_capture(capture, snapshot)
     except LeaseLost as lost:
@@ -40,9 +47,12 @@ def grab_one(pk: int) -> Analysis | None:
         # The row cannot be written. Its lease runs out, and the sweep goes on from there; no fault of the camera.
         log.exception("the database failed while grabbing capture %s", pk)
         connection.close()
-    except Exception:  # a storage has errors of many kinds; whatever a camera can cause is a GrabError
+    except Exception as error:  # a storage has errors of many kinds; whatever a camera can cause is a GrabError
         log.exception("the picture of capture %s could not be stored", pk)
-        _failed(capture, "storage", "The picture could not be stored: see the log.", permanent=False)
+        if disk.says_full(error):
+            _failed(capture, "disk_full", FULL, permanent=False)
+        else:
+            _failed(capture, "storage", "The picture could not be stored: see the log.", permanent=False)
     return None
 
 
@@ -95,6 +105,19 @@ def policy() -> Policy:
         allow_private=settings.CAMERA_ALLOW_PRIVATE,
         files_dir=settings.CAMERA_FILES_DIR,
     )
+
+
+_said_at = -SAID_EVERY_S
+
+
+def _refused(capture: Capture) -> None:
+    """Ends it for want of room; its next planned time may have it again."""
+    global _said_at
+    capture.attempt_failed("disk_full", NEARLY_FULL, permanent=True)
+    is_news = time.monotonic() - _said_at > SAID_EVERY_S
+    if is_news:
+        _said_at = time.monotonic()
+    log.log(logging.ERROR if is_news else logging.DEBUG, "capture %s was refused: %s", capture.pk, NEARLY_FULL)
 
 
 def _failed(capture: Capture, kind: str, why: str, *, permanent: bool) -> None:

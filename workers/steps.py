@@ -6,89 +6,126 @@ late, or for a row that is gone. How a step failed is recorded by ``working_on``
 
 from __future__ import annotations
 
+import gc
 import logging
-import tempfile
+import secrets
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from django.core.files.base import File
+from django.conf import settings
 from django.core.files.storage import default_storage
+from django.db.models import Sum
 
-from detection.models import Analysis, Chunk, LeaseLost, Media, Model, Proxy
-from detection.storage import put
+from detection.models import Analysis, Chunk, LeaseLost, LooseFile, Media, Model, Proxy
+from detection.storage import MovableFile, part_in, put
 from detection.vision import pipeline
 from detection.vision.detector import Detector, load_detector
 from detection.vision.frames import plan_spans
 from detection.vision.pack import pack, unpack
 from detection.vision.proxy import make_proxy
-from detection.vision.types import MediaKind, Params, Span
-from workers.lease import worker_name
+from detection.vision.types import FrameDetections, Frames, MediaKind, Params, Span
+from workers.lease import Keeper, worker_name
 from workers.working import renew_connection, working_on
 
 log = logging.getLogger(__name__)
 
 
-def plan(pk: int) -> list[int]:
-    """Cuts an analysis into chunks; answers the keys of the chunks to do."""
+def plan(pk: int) -> list[Chunk] | None:
+    """Cuts an analysis into chunks, which are to be done.
+
+    A picture is no more than one chunk: what there is to do with it is done at once, under the claim on its analysis,
+    which spares most of the rows' changes. Nothing is left to do then.
+    """
     analysis = Analysis.claim(pk, worker_name())
     if analysis is None:
-        return []
-    with working_on(analysis):
+        return None
+    with working_on(analysis) as keeper:
         media = analysis.media
         if kind_of(media) == "image":
-            spans = [Span(0, 0.0, 0.0, 1)]
-        else:
-            spans = plan_spans(media.local_path(), analysis.parameters.chunk_s)
-        return [chunk.pk for chunk in analysis.planned(spans)]
-    return []
+            _do_picture(analysis, keeper)
+            return []
+        path, chunk_s = media.local_path(), analysis.parameters.chunk_s
+        spans = plan_spans(path, chunk_s, on_packet=lambda _frames, _end_s: keeper.check())
+        return analysis.planned(spans)
+    return None
 
 
-def detect(pk: int) -> int | None:
-    """Looks at one chunk; answers the analysis' key where this was its last chunk."""
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A chunk is done; ``ready`` is its analysis where it was the last one, claimed for its finish."""
+
+    ready: Analysis | None
+
+
+def _do_picture(analysis: Analysis, keeper: Keeper) -> None:
+    path, detector = analysis.media.local_path(), detector_of(analysis)
+    keeper.check()
+    span = Span(0, 0.0, 0.0, 1)
+    frames, stats = pipeline.detect(path, "image", span, detector, analysis.parameters)
+    (only,) = Chunk.plan(analysis, [span])
+    only.done_at_once(pack(frames), stats)
+    _conclude(analysis, keeper, frames, only)
+
+
+def detect(pk: int) -> Looked | None:
+    """Looks at one chunk."""
     chunk = Chunk.claim(pk, worker_name())
     if chunk is None:
         return None
     with working_on(chunk) as keeper:
         analysis = chunk.analysis
-        media = analysis.media
+        path, detector = analysis.media.local_path(), detector_of(analysis)
+        keeper.check()  # from here on it is to come back every moment
         frames, stats = pipeline.detect(
-            media.local_path(),
-            kind_of(media),
+            path,
+            kind_of(analysis.media),
             chunk.span,
-            detector_of(analysis.model, analysis.parameters),
+            detector,
             analysis.parameters,
             on_progress=lambda frames_read: keeper.check(frames_read=frames_read),
         )
-        renew_connection()
-        return chunk.analysis_id if chunk.finish(pack(frames), stats) else None
+        renew_connection(keeper)
+        is_last = chunk.finish(pack(frames), stats)
+        return Looked(analysis if is_last and analysis.go_on_to_finish(worker_name()) else None)
     return None
 
 
 def finish(pk: int) -> bool:
     """Tracks over all chunks in order and stores the sightings; answers whether this call did it."""
     analysis = Analysis.claim_finish(pk, worker_name())
-    if analysis is None:
-        return False
+    return track(analysis) if analysis else False
+
+
+def track(analysis: Analysis) -> bool:
+    """As ``finish``, for an analysis that is claimed."""
     with working_on(analysis) as keeper:
-        began = time.perf_counter()
-        media = analysis.media
-        chunks = list(analysis.chunks.order_by("number"))
-        frames = [frame for chunk in chunks for frame in unpack(bytes(chunk.detections))]
-        pipeline.require_readable(analysis.frames_planned, sum(chunk.frames_read for chunk in chunks))
-        tracks = pipeline.track(kind_of(media), frames, analysis.parameters, keeper.check)
-        thumbnails: dict[int, str] = {}
-        with nothing_left_of(media.pk, thumbnails.values()):
-            for index, jpeg in pipeline.thumbnails(media.local_path(), kind_of(media), tracks):
-                keeper.check()
-                name = f"{media.folder}/sightings/{analysis.pk}-{index + 1}.jpg"
-                thumbnails[index + 1] = put(name, jpeg)
-            renew_connection()
-            analysis.finish(tracks, thumbnails, time.perf_counter() - began)
+        frames = StoredFrames(analysis)
+        pipeline.require_readable(analysis.frames_planned, frames.read)
+        _conclude(analysis, keeper, frames)
         return True
     return False
+
+
+def _conclude(analysis: Analysis, keeper: Keeper, frames: Frames, only: Chunk | None = None) -> None:
+    """Tracks, cuts the thumbnails, and stores the result."""
+    began = time.perf_counter()
+    media = analysis.media
+    tracks = pipeline.track(kind_of(media), frames, analysis.parameters, keeper.check)
+    # A name of its own for each time it is made: what a lost worker still writes harms nobody.
+    stem = f"{media.folder}/sightings/{analysis.pk}-{secrets.token_hex(4)}"
+    thumbnails = {number: f"{stem}-{number}.jpg" for number in range(1, len(tracks) + 1)}
+    with LooseFile.expecting(thumbnails.values()) if tracks else nullcontext() as batch:
+        if tracks:
+            with keeper.waiting():
+                path = media.local_path()
+            for index, jpeg in pipeline.thumbnails(path, kind_of(media), tracks, on_progress=keeper.check):
+                put(thumbnails[index + 1], jpeg)
+        renew_connection(keeper)
+        analysis.finish(tracks, thumbnails, time.perf_counter() - began, batch, only)
 
 
 def proxy(pk: int) -> bool:
@@ -96,35 +133,46 @@ def proxy(pk: int) -> bool:
     row = Proxy.claim(pk, worker_name())
     if row is None:
         return False
-    with working_on(row) as keeper, tempfile.TemporaryDirectory(prefix="nightjar-proxy-") as folder:
-        target = Path(folder) / "proxy.mp4"
-        make_proxy(row.media.local_path(), target, on_progress=lambda _frames: keeper.check())
-        names: list[str] = []
-        with target.open("rb") as file, nothing_left_of(row.media_id, names):
-            names.append(default_storage.save(f"{row.media.folder}/proxy.mp4", File(file)))
-            renew_connection()
-            row.finish(names[0])
+    # Made on the disk where it will lie, which a rename then is enough for.
+    with working_on(row) as keeper, part_in(settings.INCOMING_DIR) as part:
+        make_proxy(row.media.local_path(), Path(part.name), on_progress=lambda _frames: keeper.check())
+        name = f"{row.media.folder}/proxy-{secrets.token_hex(4)}.mp4"
+        with MovableFile(Path(part.name)) as file, LooseFile.expecting([name]) as batch:
+            size = file.size
+            with keeper.waiting():
+                default_storage.save(name, file)
+            renew_connection(keeper)
+            row.finish(name, size, batch)
         return True
     return False
 
 
 def run_here(analysis: Analysis) -> None:
     """All steps of an analysis in this process, for a command that has no broker."""
-    for pk in plan(analysis.pk):
-        detect(pk)
-    finish(analysis.pk)
+    for chunk in plan(analysis.pk) or []:
+        looked = detect(chunk.pk)
+        if looked and looked.ready:
+            track(looked.ready)
 
 
-@contextmanager
-def nothing_left_of(media_pk: int, names: Collection[str]) -> Iterator[None]:
-    """Where the media was removed while its files were made, they are deleted again: no row will ever name them."""
-    try:
-        yield
-    except LeaseLost:
-        if not Media.objects.filter(pk=media_pk).exists():
-            for name in names:
-                default_storage.delete(name)
-        raise
+class StoredFrames:
+    """The frames of all chunks of an analysis in order; unpacked chunk by chunk, each time they are gone through."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self._chunks = analysis.chunks.order_by("number")
+        totals = self._chunks.aggregate(read=Sum("frames_read"), sampled=Sum("frames_sampled"))
+        self.read: int = totals["read"] or 0
+        self._sampled: int = totals["sampled"] or 0
+
+    def __len__(self) -> int:
+        return self._sampled
+
+    def __iter__(self) -> Iterator[FrameDetections]:
+        for pk in list(self._chunks.values_list("pk", flat=True)):
+            packed = Chunk.objects.filter(pk=pk).values_list("detections", flat=True).first()
+            if packed is None:
+                raise LeaseLost(f"chunk {pk} is gone")
+            yield from unpack(bytes(packed))
 
 
 def kind_of(media: Media) -> MediaKind:
@@ -132,11 +180,16 @@ def kind_of(media: Media) -> MediaKind:
     return "image" if media.kind == Media.Kind.IMAGE else "clip"
 
 
-def detector_of(model: Model, params: Params) -> Detector:
-    """The model's detector, loaded once a process."""
-    return _loaded(model.runtime, model.local_weights(), params)
+def detector_of(analysis: Analysis) -> Detector:
+    """Its model's detector, loaded once a process."""
+    return _loaded(analysis.model_id, analysis.parameters)
 
 
 @lru_cache(maxsize=2)
-def _loaded(runtime: str, weights: Path | None, params: Params) -> Detector:
-    return load_detector(runtime, weights, params)
+def _loaded(model_pk: int, params: Params) -> Detector:
+    model = Model.objects.get(pk=model_pk)
+    detector = load_detector(model.runtime, model.local_weights(), params)
+    # What is there now stays: the collector of garbage need not go through it again with every few pictures.
+    gc.collect()
+    gc.freeze()
+    return detector

@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from detection.models import Analysis, Capture, Chunk, Notification, Proxy, Trial, Work
+from workers.lanes import AGAIN, queue_for
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,12 @@ WINDOW = 50  # with this many messages in a queue, its workers have enough to do
 
 QUEUES: tuple[tuple[str, type[Work], str], ...] = (
     ("notify", Notification, "notify"),
-    ("try", Trial, "grab"),
-    ("chunk", Chunk, "chunks"),
+    ("try_source", Trial, "grab"),
+    ("analyse_chunk", Chunk, "chunks"),
     ("analyse", Analysis, "analyse"),
-    ("proxy", Proxy, "bulk"),
+    ("make_proxy", Proxy, "proxies"),
 )
+LANE_OF: dict[type[Work], str] = {Analysis: "lane", Chunk: "analysis__lane"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Due:
     task: str
     rows: type[Work]
     pk: int
+    queue: str
 
 
 def due_work() -> Iterator[Due]:
@@ -48,13 +51,10 @@ def due_work() -> Iterator[Due]:
     """
     give_up()
     analyses = Analysis.objects.filter(Work.UNFINISHED).filter(UNSENT)
-    yield from _due("finish", Analysis, analyses.filter(Analysis.ready_to_finish()))
+    ready = analyses.filter(Analysis.ready_to_finish(), Analysis.has_a_try_left())
+    yield from _due("finish", Analysis, ready, "finish")
     for task, rows, queue in QUEUES:
-        found = _unclaimed(rows)
-        # Asked only where it matters: that is a connection of its own, and most sweeps find nothing.
-        if found.filter(state=Work.State.QUEUED).exists() and queue_length(queue) >= WINDOW:
-            found = found.filter(state=Work.State.RUNNING)
-        yield from _due(task, rows, found)
+        yield from _due(task, rows, _unclaimed(rows), queue)
 
 
 def unclaimed_captures() -> list[Capture]:
@@ -69,14 +69,24 @@ def unclaimed_captures() -> list[Capture]:
 
 
 def _unclaimed(rows: type[Work]) -> QuerySet[Any]:
-    free = rows._default_manager.filter(Work.UNFINISHED, rows.free(), attempts__lt=rows.max_attempts())
+    free = rows._default_manager.filter(Work.UNFINISHED, rows.free(), rows.has_a_try_left())
     return free.filter(UNSENT)
 
 
-def _due(task: str, rows: type[Work], found: QuerySet[Any]) -> Iterator[Due]:
-    for pk in found.order_by("pk").values_list("pk", flat=True)[: 2 * WINDOW]:
-        if _takes_turn(rows, pk):
-            yield Due(task, rows, pk)
+def _due(task: str, rows: type[Work], found: QuerySet[Any], queue: str) -> Iterator[Due]:
+    column = LANE_OF.get(rows)
+    lanes = [(lane.value, Q(**{column: lane.value})) for lane in Analysis.Lane] if column else [("", Q())]
+    if not found.exists():  # most sweeps find nothing
+        return
+    for lane, of_lane in lanes:
+        in_lane = found.filter(of_lane)
+        # Asked only where it matters: that is a connection of its own.
+        if in_lane.filter(lease_until=None).exists() and queue_length(queue_for(lane, queue)) >= WINDOW:
+            in_lane = in_lane.filter(lease_until__isnull=False)
+        for pk, lease_until in in_lane.order_by("pk").values_list("pk", "lease_until")[: 2 * WINDOW]:
+            if _takes_turn(rows, pk):
+                # What lost its worker has waited its turn already, and a queue may be hours long.
+                yield Due(task, rows, pk, AGAIN if lease_until and column else queue_for(lane, queue))
 
 
 def _takes_turn(rows: type[Work] | type[Capture], pk: int) -> bool:
@@ -85,17 +95,18 @@ def _takes_turn(rows: type[Work] | type[Capture], pk: int) -> bool:
 
 
 def give_up() -> int:
-    """Fails the rows whose worker was lost with the last attempt, so that what kills workers cannot do so for ever."""
+    """Fails the rows that used up what they had, so that what kills workers cannot do so for ever."""
     lost = 0
     for _, rows, _ in QUEUES:
-        exhausted = Work.UNFINISHED & Q(
-            state=Work.State.RUNNING, lease_until__lt=Now(), attempts__gte=rows.max_attempts()
-        )
-        for row in rows._default_manager.filter(exhausted):
-            why = f"Its worker process was lost {row.attempts} times over it; it is not tried again by itself."
+        spent = Work.UNFINISHED & rows.spent()
+        for row in rows._default_manager.filter(spent):
+            times = row.lapses + 1
+            why = f"Its worker was gone without a word {times} times; it is not tried again by itself."
+            if row.lease_until is None:  # MAX_ATTEMPTS was lowered since
+                why = f"It was begun {row.attempts} times; it is not tried again by itself. {row.error}".strip()
             # A worker that was only slow may have renewed its lease since the row was read.
-            if row.fail("worker_lost", why, only=exhausted):
-                log.error("%s %s lost its worker %s times; given up", rows._meta.verbose_name, row.pk, row.attempts)
+            if row.fail("worker_lost", why, only=spent):
+                log.error("%s %s is given up: %s", rows._meta.verbose_name, row.pk, why)
                 lost += 1
     return lost
 

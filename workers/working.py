@@ -5,24 +5,30 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
+from detection import disk
 from detection.fields import WrongKey
 from detection.models import LeaseLost, Work
 from detection.vision.types import DetectorError, MediaError
 from workers.again import TryAgain
+from workers.crash import too_long_sentence
 from workers.lease import Keeper
 from workers.notify import NotifyError
+from workers.pulse import STOPPED
+from workers.stopping import WorkerStops
 
 log = logging.getLogger(__name__)
 
 NO_KEY = "Its address cannot be decrypted: CAMERA_KEYS lacks the key it was entered under."
+DISK_FULL = "The disk is full: it goes on by itself once there is room."
+DATABASE_AGAIN_S = FULL_AGAIN_S = 10.0
+RENEW_AFTER_S = 2.0
 W = TypeVar("W", bound=Work)
 
 
@@ -43,35 +49,60 @@ def working_on(row: W) -> Iterator[Keeper]:
             yield keeper
     except LeaseLost as lost:
         log.info("dropped: %s", lost)
-    except (OperationalError, InterfaceError):
+    except WorkerStops:
+        renew_connection()
+        log.info("%s %s is handed back: the worker stops", row._meta.verbose_name, row.pk)
+        if row.hand_back(STOPPED, counted=False):
+            raise TryAgain(0) from None  # by another
+    except (OperationalError, InterfaceError) as error:
         # The row cannot be written; its lease runs out and the sweep sends it again.
         log.exception("the database failed while working on %s %s", row._meta.verbose_name, row.pk)
         renew_connection()
-        raise TryAgain(delay_s=10) from None
-    except Exception as error:
-        failure = explain(error)
+        if disk.says_full(error):
+            with suppress(OperationalError, InterfaceError):  # so little may still fit
+                row.hand_back(DISK_FULL, str(error), delay_s=FULL_AGAIN_S, counted=False)
+        raise TryAgain(DATABASE_AGAIN_S) from None
+    except Exception as error:  # noqa: BLE001 (whatever it is, the row says so)
         renew_connection()
-        detail = traceback.format_exc()
-        name = f"{row._meta.verbose_name} {row.pk}, attempt {row.attempts}"
-        if failure.permanent or not row.has_attempts_left:
-            log.error("%s failed: %s", name, failure.message, exc_info=failure.kind == "unexpected")
-            row.fail(failure.kind, failure.message, detail)
-        else:
-            delay_s = 2.0**row.attempts
-            log.warning(
-                "%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=failure.kind == "unexpected"
-            )
-            row.hand_back(failure.message, detail, delay_s=delay_s)
+        try:
+            delay_s = _recorded(row, error, traceback.format_exc())
+        except (OperationalError, InterfaceError):  # as where the disk that is full is the database's, too
+            log.exception("how %s %s failed could not be noted", row._meta.verbose_name, row.pk)
+            renew_connection()
+            delay_s = DATABASE_AGAIN_S
+        if delay_s is not None:
             raise TryAgain(delay_s) from None
 
 
-def renew_connection() -> None:
-    """Closes a connection that lay unused while the work went on: the database may have been restarted since."""
-    if not connection.in_atomic_block:
+def _recorded(row: Work, error: Exception, detail: str) -> float | None:
+    """Notes on the row how it failed; answers in how many seconds it is tried again, or None: it has failed."""
+    name = f"{row._meta.verbose_name} {row.pk}, attempt {row.attempts}"
+    if disk.says_full(error):
+        # No fault of the work's, and it may last: no attempt is counted, and it is tried until there is room.
+        log.error("%s, again in %.0f s: %s", name, FULL_AGAIN_S, error)
+        row.hand_back(DISK_FULL, detail, delay_s=FULL_AGAIN_S, counted=False)
+        return FULL_AGAIN_S
+    failure = explain(error, type(row))
+    if failure.permanent or not row.has_attempts_left:
+        log.error("%s failed: %s", name, failure.message, exc_info=failure.kind == "unexpected")
+        row.fail(failure.kind, failure.message, detail)
+        return None
+    delay_s = 2.0**row.attempts
+    log.warning("%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=failure.kind == "unexpected")
+    row.hand_back(failure.message, detail, delay_s=delay_s)
+    return delay_s
+
+
+def renew_connection(keeper: Keeper | None = None) -> None:
+    """Closes a connection that lay unused while the work went on: the database may have been restarted since.
+
+    Not after work that took no time, for which a new connection would cost as much again.
+    """
+    if (keeper is None or keeper.age_s > RENEW_AFTER_S) and not connection.in_atomic_block:
         connection.close()
 
 
-def explain(error: Exception) -> Failure:
+def explain(error: Exception, rows: type[Work] = Work) -> Failure:
     """An error as a kind, a sentence for the user, and whether trying again is of no use."""
     match error:
         case MediaError():
@@ -83,10 +114,7 @@ def explain(error: Exception) -> Failure:
         case WrongKey():
             return Failure("keys", NO_KEY, permanent=True)
         case SoftTimeLimitExceeded():
-            minutes = settings.TASK_TIME_LIMIT_S / 60
-            return Failure(
-                "too_long", f"It took longer than {minutes:.0f} minutes: raise TASK_TIME_LIMIT_S, then retry.", True
-            )
+            return Failure("too_long", too_long_sentence(rows), permanent=True)
         case FileNotFoundError():
             return Failure("storage", "The stored file is not there: look into the storage, then retry.", False)
         case MemoryError():

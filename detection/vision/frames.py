@@ -56,9 +56,10 @@ SAME_S = 1e-6  # times nearer than this are the same
 
 @dataclass(slots=True)
 class ReadCount:
-    """How many frames of the file a reader has passed, sampled or not."""
+    """How many frames of the file a reader has passed, sampled or not; it is told of those before its span, too."""
 
     frames: int = 0
+    on_lead_in: Callable[[], None] | None = None
 
 
 def read_frames(
@@ -77,7 +78,7 @@ def read_frames(
         stream = video_stream(container)
         stream.codec_context.thread_type = "AUTO"
         size = stream.codec_context.width, stream.codec_context.height
-        for timed in _timed(container, stream, span):
+        for timed in _timed(container, stream, span, count.on_lead_in):
             if span and timed.time_s >= span.end_s - SAME_S:
                 break
             if fps is None or _is_sampled(timed.time_s, timed.before_s, fps):
@@ -128,7 +129,12 @@ class _Before:
             yield packet
 
 
-def _timed(container: av.container.InputContainer, stream: VideoStream, span: Span | None) -> Iterator[_Timed]:
+def _timed(
+    container: av.container.InputContainer,
+    stream: VideoStream,
+    span: Span | None,
+    on_lead_in: Callable[[], None] | None = None,
+) -> Iterator[_Timed]:
     """Each picture from the span's start on, with its time and that of the one before."""
     clock = ClipClock(container, stream)
     if not span or not span.number:
@@ -141,7 +147,8 @@ def _timed(container: av.container.InputContainer, stream: VideoStream, span: Sp
             seek(container, stream, clock, None if lead_s is None else start_s - lead_s)
             packets = packets_of(container, stream)
         before = _Before(entered_s)
-        pictures = _upwards(decode(before.watch(packets, clock, start_s), stream), clock, before, start_s)
+        watched = before.watch(packets, clock, start_s)
+        pictures = _upwards(decode(watched, stream), clock, before, start_s, on_lead_in)
         first = next(pictures, None)
         if first and (first.time_s - start_s < SAME_S or lead_s is None):
             yield first
@@ -149,12 +156,20 @@ def _timed(container: av.container.InputContainer, stream: VideoStream, span: Sp
             return
 
 
-def _upwards(pictures: Iterator[VideoFrame], clock: ClipClock, before: _Before, start_s: float) -> Iterator[_Timed]:
+def _upwards(
+    pictures: Iterator[VideoFrame],
+    clock: ClipClock,
+    before: _Before,
+    start_s: float,
+    on_lead_in: Callable[[], None] | None = None,
+) -> Iterator[_Timed]:
     for picture in pictures:
         time_s = clock.next(picture)
         if time_s >= start_s - SAME_S:
             yield _Timed(time_s, before.time_s, picture)
             before.time_s = time_s
+        elif on_lead_in:
+            on_lead_in()
 
 
 def _enter(
@@ -224,17 +239,20 @@ def read_image(path: Path) -> Image:
         raise MediaError("unreadable", "This image is damaged: it cannot be decoded.") from error
 
 
-def frames_at(path: Path, times_s: Sequence[float]) -> Generator[Frame, None, None]:
+def frames_at(
+    path: Path, times_s: Sequence[float], on_progress: Callable[[], None] | None = None
+) -> Generator[Frame, None, None]:
     """The frame that is shown at each of the times, which must rise; past the end it is the last one.
 
     ``index`` counts the times. Seeks to a key frame where that is far ahead, decodes on where it is near, and all the
-    way where the clip's times are not orderly. Raises MediaError where nothing decodes.
+    way where the clip's times are not orderly. ``on_progress()`` is called for every frame that is passed. Raises
+    MediaError where nothing decodes.
     """
     with open_clip(path) as container:
         stream = video_stream(container)
         stream.codec_context.thread_type = "AUTO"
         size = stream.codec_context.width, stream.codec_context.height
-        reel = _Reel(path, container, stream)
+        reel = _Reel(path, container, stream, on_progress)
         for index, time_s in enumerate(times_s):
             picture = reel.at(time_s + ROUNDING_S)
             yield Frame(index, time_s, upright_rgb(picture, size))
@@ -243,8 +261,15 @@ def frames_at(path: Path, times_s: Sequence[float]) -> Generator[Frame, None, No
 class _Reel:
     """A clip that is wound forward to one time after the other."""
 
-    def __init__(self, path: Path, container: av.container.InputContainer, stream: VideoStream) -> None:
+    def __init__(
+        self,
+        path: Path,
+        container: av.container.InputContainer,
+        stream: VideoStream,
+        on_progress: Callable[[], None] | None,
+    ) -> None:
         self.path, self.container, self.stream = path, container, stream
+        self.on_progress = on_progress
         self.clock = ClipClock(container, stream)
         self.pictures = decode(packets_of(container, stream), stream)
         self.shown: tuple[float, VideoFrame] | None = None
@@ -269,9 +294,15 @@ class _Reel:
         if self.clock.counts:
             return False
         with open_clip(self.path) as container:
-            return survey(container, video_stream(container)).orderly
+            return survey(container, video_stream(container), self._on_packet).orderly
+
+    def _on_packet(self, _frames: int, _end_s: float) -> None:
+        if self.on_progress:
+            self.on_progress()
 
     def _pull(self) -> None:
+        if self.on_progress:
+            self.on_progress()
         if self.coming:
             self.shown = self.coming
         picture = next(self.pictures, None)

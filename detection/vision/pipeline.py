@@ -22,6 +22,7 @@ from detection.vision.types import (
     DetectorError,
     DetectStats,
     FrameDetections,
+    Frames,
     Image,
     MediaError,
     MediaKind,
@@ -34,7 +35,7 @@ from detection.vision.types import (
 __all__ = ["detect", "pack", "require_readable", "thumbnails", "track", "unpack", "unreadable"]
 
 BATCHES_AHEAD = 2  # given to the detector and not yet answered: enough to decode meanwhile, few enough for the memory
-REPORT_S = 1.0  # between two reports of progress
+REPORT_S = 0.2  # between two reports of progress, each of which may say that the work is cancelled
 NEEDS_CLIP = (
     "One picture cannot be looked at by motion. Add a model that knows objects: “manage.py models add PATH|NAME”."
 )
@@ -52,7 +53,7 @@ def detect(
 ) -> tuple[list[FrameDetections], DetectStats]:
     """What the detector sees in an image, a clip, or a span of a clip, and how the work went.
 
-    ``on_progress(frames_read)`` is called about every second; what it raises stops the work and passes through. A
+    ``on_progress(frames_read)`` is called every moment; what it raises stops the work and passes through. A
     span of which nothing decodes gives no frames: whether too much is missing shows over all spans (require_readable).
     Raises MediaError where the file cannot be opened, DetectorError where the detector could not look.
     """
@@ -61,7 +62,7 @@ def detect(
         return _detect_image(path, detector)
     looker = _Looker(detector)
     gate = MotionGate() if params.gate and not detector.needs_motion else None
-    count = ReadCount()
+    count = ReadCount(on_lead_in=(lambda: on_progress(0)) if on_progress else None)
     seen: list[tuple[float, bool, int]] = []  # time, whether it was looked at, number of the picture that was
     looked, decode_s, reported_s = 0, 0.0, perf_counter()
     with looker, closing(read_frames(path, span, params.fps, count)) as frames:
@@ -165,13 +166,13 @@ def require_readable(planned: int, read: int) -> None:
 
 def track(
     kind: MediaKind,
-    frames: Sequence[FrameDetections],
+    frames: Frames,
     params: Params,
     on_progress: Callable[[], None] | None = None,
 ) -> list[Track]:
     """The objects behind the detections: a clip's tracks in order of their start, or each box of a single picture.
 
-    ``on_progress()`` is called about every second of work on a clip; what it raises stops the work and passes through.
+    ``on_progress()`` is called every moment of work on a clip; what it raises stops the work and passes through.
     """
     if kind == "clip" and len(frames) > 1:
         return track_frames(frames, params, on_progress)
@@ -184,16 +185,23 @@ def track(
 
 
 def thumbnails(
-    path: Path, kind: MediaKind, tracks: Sequence[Track], max_side: int = 320
+    path: Path,
+    kind: MediaKind,
+    tracks: Sequence[Track],
+    max_side: int = 320,
+    on_progress: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, bytes]]:
-    """A JPEG of each track's best moment with some surroundings: the track's index, the bytes. In order of time."""
+    """A JPEG of each track's best moment with some surroundings: the track's index, the bytes. In order of time.
+
+    ``on_progress()`` is called for every frame that is passed; what it raises stops the work and passes through.
+    """
     order = sorted(range(len(tracks)), key=lambda index: tracks[index].best.time_s)
     if kind == "image":
         image = read_image(path)
         for index in order:
             yield index, _crop(image, tracks[index].best, max_side)
         return
-    with closing(frames_at(path, [tracks[index].best.time_s for index in order])) as frames:
+    with closing(frames_at(path, [tracks[index].best.time_s for index in order], on_progress)) as frames:
         for index, frame in zip(order, frames, strict=True):
             yield index, _crop(frame.image, tracks[index].best, max_side)
 

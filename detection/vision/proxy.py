@@ -21,14 +21,14 @@ from detection.vision.types import Frame, Image, MediaError
 MOST_WIDE = 1280
 TIME_BASE = Fraction(1, 90000)
 KEY_EVERY = 50  # frames; a player that jumps decodes from the key frame before
-REPORT_S = 1.0
+REPORT_S = 0.2
 
 
 def make_proxy(source: Path, target: Path, on_progress: Callable[[int], None] | None = None) -> None:
     """Write ``source`` as H.264 in MP4 (yuv420p, index first, no sound) to ``target``.
 
     Turned upright, at most 1280 pixels wide, sizes even. Times stay those of ``read_frames``, so that boxes lie on the
-    pictures they were found in. ``on_progress(frames)`` is called about every second; what it raises stops the work
+    pictures they were found in. ``on_progress(frames)`` is called every moment; what it raises stops the work
     and leaves no ``target``. Raises MediaError where nothing decodes.
     """
     count = ReadCount()

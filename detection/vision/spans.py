@@ -69,15 +69,16 @@ def survey(
     return Survey(ordered, entries, end_s, count, True)
 
 
-def plan_spans(path: Path, chunk_s: float) -> list[Span]:
+def plan_spans(path: Path, chunk_s: float, on_packet: Callable[[int, float], None] | None = None) -> list[Span]:
     """The stretches that a clip is worked through in, each from a key frame and at least about ``chunk_s`` long.
 
     Reads packets without decoding them, and follows from the file and ``chunk_s`` alone. Spans join without gaps from 0
     to the clip's end. A clip that cannot be entered in the middle (one key frame, packets without stamps, times that
-    run back) is one span. Raises MediaError where the clip has no packets.
+    run back) is one span. ``on_packet(frames, end_s)`` is called as packets come, and may raise to stop. Raises
+    MediaError where the clip has no packets.
     """
     with open_clip(path) as container:
-        found = survey(container, video_stream(container))
+        found = survey(container, video_stream(container), on_packet)
     if not found.frames:
         raise MediaError("unreadable", "This clip has no pictures in it.")
     if not found.orderly:

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from detection.vision.nms import Corners, overlap
-from detection.vision.types import Detection, FrameDetections, Params, Track, TrackPoint
+from detection.vision.types import Detection, Frames, Params, Track, TrackPoint
 
 FIRM_SCORE = 0.5  # detections from this score on start tracks and are joined first, the weaker ones to what is left
 SINGLE_SCORE = 0.6  # an object seen in one frame only counts from this score on
@@ -28,7 +28,7 @@ OTHER_LABEL_OVERLAP = 0.5  # the same where the detector calls them by another l
 LOST_S = 1.0  # a track that is not seen for longer has ended
 SAME_OVERLAP = 0.7  # mean overlap from which on tracks of two labels are one object
 SAME_SHARE = 0.7  # of the shorter track's points that lie on the other one; above a half, see _Hosts
-REPORT_S = 1.0  # between two reports of progress
+REPORT_S = 0.2  # between two reports of progress
 DRAWER_S = 10.0  # of the index of lines by time
 
 
@@ -121,20 +121,21 @@ class _Line:
         return sum(point.score for point in self.points)
 
 
-def track_frames(
-    frames: Sequence[FrameDetections], params: Params, on_progress: Callable[[], None] | None = None
-) -> list[Track]:
+def track_frames(frames: Frames, params: Params, on_progress: Callable[[], None] | None = None) -> list[Track]:
     """The tracks of a clip, in order of their start, from all its frames in order of time.
+
+    The frames are gone through several times and not kept, so that a long clip's need not be in memory.
 
     A track's score is the mean of its points' scores; tracks below ``params.sighting_score`` or shorter than
     ``params.min_duration_s`` are left out. Follows from the frames and the parameters alone. ``on_progress()`` is
-    called at the beginning and then about every second; what it raises stops the work and passes through.
+    called at the beginning and then every moment; what it raises stops the work and passes through.
     """
     tick = _paced(on_progress)
     lines: list[_Line] = []
     unjoined: list[_Loose] = []  # what the trackers joined to nothing
+    rate = _rate(frames)
     for label in sorted({d.label for frame in frames for d in frame.detections}):
-        joined, left = _join(label, frames, ByteTracker(_rate(frames)), tick)
+        joined, left = _join(label, frames, ByteTracker(rate), tick)
         lines += joined
         unjoined += left
     loose = _LooseByTime(unjoined)
@@ -153,7 +154,7 @@ def track_frames(
 
 
 def _paced(on_progress: Callable[[], None] | None) -> Callable[[], None]:
-    """A call to make after every piece of work, which passes on the first one and then one about every second."""
+    """A call to make after every piece of work, which passes on the first one and then one every REPORT_S."""
     reported_s = float("-inf")
 
     def tick() -> None:
@@ -169,15 +170,13 @@ def _order(label: str, start: TrackPoint) -> tuple[float, str, float, float]:
     return start.time_s, label, start.x1, start.y1
 
 
-def _rate(frames: Sequence[FrameDetections]) -> float:
+def _rate(frames: Frames) -> float:
     gaps = [b.time_s - a.time_s for a, b in pairwise(frames)]
     usual = float(np.median(gaps)) if gaps else 0.0
     return 1 / usual if usual > 0 else 1.0
 
 
-def _join(
-    label: str, frames: Sequence[FrameDetections], tracker: Tracker, tick: Callable[[], None]
-) -> tuple[list[_Line], list[_Loose]]:
+def _join(label: str, frames: Frames, tracker: Tracker, tick: Callable[[], None]) -> tuple[list[_Line], list[_Loose]]:
     lines: dict[int, _Line] = defaultdict(lambda: _Line(label))
     loose: list[_Loose] = []
     for frame in frames:

@@ -6,8 +6,9 @@ Times are seconds from the start of the media, taken from the container's timest
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:  # the web process reads these types, and does without NumPy
     import numpy as np
@@ -99,6 +100,10 @@ class FrameDetections:
     time_s: float
     inferred: bool
     detections: tuple[Detection, ...]
+
+
+class Frames(Sized, Iterable[FrameDetections], Protocol):
+    """The sampled frames of a media in order of time; to be gone through more than once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,8 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
     frames = list(draw_scene(12, width=480, height=270, seconds=12, fps=10, parked=False))
     write_clip(long, (frame for _ in range(6) for frame in frames), fps=10)
     page_of_long = upload(browser, long, "long.mp4")
-    wait_for("the analysis to be under way", lambda: "frames read, with" in browser.get(page_of_long).text, limit_s=60)
+    under_way = re.compile(r"[1-9]\d* of 720 frames")
+    wait_for("the analysis to be under way", lambda: under_way.search(browser.get(page_of_long).text), limit_s=60)
     for pid in ours.processes("-Q analyse"):
         os.kill(pid, signal.SIGKILL)
     empty_the_broker(ours)

@@ -186,8 +186,15 @@ class BucketError(Exception):
     """As botocore's: none of OSError's kind."""
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left"), BucketError("no such bucket")])
-def test_a_storage_that_fails_is_no_fault_of_the_camera(error, wire, gate, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (OSError(5, "Input/output error"), "storage"),
+        (OSError(28, "No space left"), "disk_full"),
+        (BucketError("no such bucket"), "storage"),
+    ],
+)
+def test_a_storage_that_fails_is_no_fault_of_the_camera(error, kind, wire, gate, monkeypatch):
     monkeypatch.setattr(step, "take_in_capture", lambda *_: (_ for _ in ()).throw(error))
     capture = planned(gate)
     for _ in range(2):
@@ -196,7 +203,7 @@ def test_a_storage_that_fails_is_no_fault_of_the_camera(error, wire, gate, monke
     step.grab_one(capture.pk)
     capture.refresh_from_db()
     gate.refresh_from_db()
-    assert (capture.state, capture.kind) == ("failed", "storage")
+    assert (capture.state, capture.kind) == ("failed", kind)
     assert (gate.state, gate.failures) == ("new", 0)
 
 

@@ -103,7 +103,7 @@ def test_without_a_broker_a_capture_is_left_to_the_sweep(gate, monkeypatch):
 def test_a_broker_that_is_away_is_asked_once_by_a_sweep(nothing_to_send, monkeypatch):
     asked = []
     monkeypatch.setattr(tasks, "_publish", lambda *given: asked.append(given))
-    monkeypatch.setattr(tasks, "due_work", lambda: [Due("analyse", Analysis, pk) for pk in (1, 2)])
+    monkeypatch.setattr(tasks, "due_work", lambda: [Due("analyse", Analysis, pk, "analyse") for pk in (1, 2)])
     tasks.sweep()
     assert len(asked) == 1
     monkeypatch.setattr(tasks, "_send_captures", lambda _: False)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 import pytest
+from celery.signals import worker_shutting_down
 from django.db import InterfaceError
 
 from detection.models import Chunk, LeaseLost
 from tests.cast import a_running_analysis
+from workers import lease, stopping
 from workers.lease import Keeper
 
 pytestmark = pytest.mark.django_db
@@ -43,10 +47,8 @@ def test_work_that_was_lost_is_dropped_at_the_next_step(chunk, monkeypatch):
         raise LeaseLost("cancelled")
 
     monkeypatch.setattr(Chunk, "renew", lost)
-    with Keeper(chunk) as keeper:
-        until(lambda: keeper._lost is not None)
-        with pytest.raises(LeaseLost, match="cancelled"):
-            keeper.check()
+    with Keeper(chunk) as keeper, pytest.raises(LeaseLost, match="cancelled"):
+        until(lambda: keeper.check())
 
 
 def test_a_broken_connection_is_made_anew_and_the_lease_goes_on(chunk, monkeypatch):
@@ -71,3 +73,41 @@ def test_a_broken_connection_is_made_anew_and_the_lease_goes_on(chunk, monkeypat
         until(lambda: renewed)
         keeper.check()
     assert connection.closed_before_renewal
+
+
+@pytest.fixture
+def stopping_worker():
+    yield stopping.say
+    stopping.unsay()
+
+
+def test_work_goes_on_for_a_while_after_its_worker_was_told_to_stop_and_is_then_to_be_dropped(
+    chunk, monkeypatch, stopping_worker
+):
+    monkeypatch.setattr(Chunk, "renew", lambda self, **progress: None)
+    monkeypatch.setattr(lease, "STOP_WORK_S", 0.2)
+    stopping_worker()
+    with Keeper(chunk) as keeper:
+        keeper.check()
+        time.sleep(0.05)
+        keeper.check()
+        with pytest.raises(stopping.WorkerStops):
+            until(lambda: keeper.check())
+
+
+def test_a_worker_that_was_told_to_stop_long_ago_begins_nothing_more(chunk, monkeypatch, stopping_worker):
+    monkeypatch.setattr(lease, "STOP_WORK_S", 0.0)
+    stopping_worker()
+    with Keeper(chunk) as keeper, pytest.raises(stopping.WorkerStops):
+        keeper.check()
+
+
+def test_a_main_process_that_does_not_end_its_stop_just_goes(monkeypatch, stopping_worker):
+    """Celery's waits for ever for a process that was killed before."""
+    gone = []
+    monkeypatch.setattr(stopping, "GONE_AFTER_S", 0.05)
+    monkeypatch.setattr(stopping.os, "kill", lambda pid, number: gone.append((pid, number)))
+    worker_shutting_down.send(sender="analyse@host", sig="SIGTERM", how="Warm", exitcode=0)
+    assert stopping.is_said()
+    until(lambda: gone)
+    assert gone == [(os.getpid(), signal.SIGKILL)]

@@ -326,19 +326,19 @@ def test_what_a_lost_worker_left_is_told_by_the_next(hook):
     assert after(row).state == "running"  # the lease still holds
     Notification.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     assert after(row).state == "done"
-    assert (row.attempts, len(hook.posts)) == (2, 1)
+    assert (row.attempts, row.lapses, len(hook.posts)) == (1, 1, 1)
 
 
 def test_what_costs_its_worker_every_time_ends(hook, settings):
-    settings.NOTIFY_ATTEMPTS = 2
+    settings.MAX_LAPSES = 2
     row = told_by("webhook")
-    for _ in range(2):
+    for _ in range(3):
         Notification.claim(row.pk, "lost")
         Notification.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
     give_up()
     row.refresh_from_db()
-    assert row.state == "failed"
-    assert after(row).attempts == 2
+    assert (row.state, row.attempts, row.lapses) == ("failed", 1, 2)
+    assert after(row).state == "failed"
 
 
 def test_a_worker_that_was_overtaken_does_not_end_the_row(hook, monkeypatch):

@@ -24,9 +24,16 @@ from workers import capture as step
 from workers import tasks
 from workers.again import TryAgain
 from workers.grab import GrabError
+from workers.lanes import AGAIN, BULK
 
 OURS = sorted(name for name in vars(tasks) if isinstance(getattr(tasks, name), Task))
-QUEUES = ("analyse", "bulk", "chunks", "finish", "grab", "housekeeping", "notify", "probe")
+QUEUES = tuple(
+    sorted(
+        {route["queue"] for route in settings.CELERY["task_routes"].values()}
+        | {BULK + step for step in ("analyse", "chunks", "finish")}
+        | {AGAIN, "probe"}
+    )
+)
 SECRETS = ("s3cret", "viewer", "10.0.0.5", "Back yard", "the operator")
 
 
@@ -90,13 +97,16 @@ def test_every_task_takes_one_primary_key_or_nothing():
 
 
 def test_how_often_a_step_is_tried_is_said_by_its_row_alone():
-    assert {name for name in OURS if getattr(tasks, name).max_retries is not None} == {"sweep"}
+    assert {name for name in OURS if getattr(tasks, name).max_retries is not None} == {"sweep", "tidy", "prune"}
 
 
-def test_beat_only_sweeps():
-    """What is due follows from the rows: a second entry would be a second clock."""
-    assert set(settings.CELERY["beat_schedule"]) == {"sweep"}
-    assert settings.CELERY["beat_schedule"]["sweep"]["task"] == tasks.sweep.name
+def test_beat_only_sweeps_and_clears_away():
+    """What is due follows from the rows: a second entry for that would be a second clock."""
+    assert {name: entry["task"] for name, entry in settings.CELERY["beat_schedule"].items()} == {
+        "sweep": tasks.sweep.name,
+        "tidy": tasks.tidy.name,
+        "prune": tasks.prune.name,
+    }
 
 
 def test_beat_sends_no_arguments():

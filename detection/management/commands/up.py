@@ -15,8 +15,8 @@ from django.db.migrations.executor import MigrationExecutor
 
 from detection.keys import check_keys
 from project import address, broker, folders
-from project.celery import app
 from project.launcher import Launcher, Program, read_procfile
+from workers.stopping import GONE_AFTER_S
 
 
 class Command(BaseCommand):
@@ -54,11 +54,10 @@ def _launcher(procfile: Path, follow_parent: bool) -> Launcher:
         env=_environment(data_dir, run_dir),
         broker=Program("broker", broker.command(data_dir)) if embedded else None,
         broker_answers=lambda: broker.answers(broker.socket_path(data_dir)),
-        before_programs=(lambda: broker.restore_unacked(app)) if embedded else (lambda: None),
         web_answers=lambda: address.answers(settings.HOST, settings.PORT),
         greeting=f"Nightjar is at {address.url(settings.HOST, settings.PORT)} (Ctrl-C stops it)",
         # Longer than a worker may take to finish or hand back what it is doing.
-        grace_s=settings.CELERY["worker_soft_shutdown_timeout"] + 4,
+        grace_s=max(GONE_AFTER_S, settings.CELERY["worker_soft_shutdown_timeout"]) + 2,
         lock=lock,
         follow_parent=follow_parent,
     )
