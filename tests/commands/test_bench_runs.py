@@ -1,4 +1,4 @@
-"""The benches of cameras from end to end, with few cameras: what the figures of docs/operating.md were printed by."""
+"""The benches from end to end, with as little as they can do: what the figures of docs/operating.md were printed by."""
 
 from __future__ import annotations
 
@@ -33,6 +33,42 @@ def test_cameras_are_measured_beside_bad_and_slow_ones():
     assert planned, said
     assert planned[1] == planned[2] != "0"
     assert "the bad ones are" in slow
+
+
+def test_the_overhead_of_a_picture_is_measured_beside_the_vision_code():
+    said = printed("overhead", "--images=5")
+    assert re.search(r"^5 pictures on \w+, one worker process, \d+ a second$", said, re.MULTILINE), said
+    assert re.search(
+        r"^the worker's CPU for each: \d+\.\d ms; of it the vision code alone: \d+\.\d ms$", said, re.MULTILINE
+    )
+    assert re.search(
+        r"^rows, leases and messages: -?\d+\.\d ms of CPU for each; the broker's: \d+\.\d ms$", said, re.MULTILINE
+    )
+
+
+def test_the_two_lanes_are_measured_one_beside_the_other():
+    said = printed("lanes", "--bulk=200", "--seconds=1")
+    assert re.search(r"^200 bulk pictures wait on \w+, one worker process$", said, re.MULTILINE), said
+    assert re.search(
+        r"done after \d+\.\d\d s \(median\), \d+\.\d\d s at most; meanwhile \d+ of bulk a second$", said, re.MULTILINE
+    )
+    assert re.search(
+        r"30 wait at any time: \d+ of theirs were done in 1 s, and \d+ of bulk, \d+% of all$", said, re.MULTILINE
+    )
+
+
+def test_the_memory_that_a_clip_takes_is_measured():
+    said = printed("memory", "--minutes=0.5")
+    measured = r"^0\.5 minutes, 300 frames in \d+ chunks, [\d,]+ boxes: at most \d+ MB \(\d+ MB before\), \d+ s$"
+    assert re.search(measured, said, re.MULTILINE), said
+
+
+def test_all_benches_are_listed(capsys):
+    with pytest.raises(SystemExit):
+        call_command("bench", "--help")
+    said = capsys.readouterr().out
+    for name in ("clips", "web", "start", "cameras", "sweep", "overhead", "lanes", "memory"):
+        assert len(re.findall(rf"\b{name}\b", said)) >= 3, said
 
 
 @pytest.mark.parametrize("words", [("--kill=asleep",), ("--dead=3", "--slow=2"), ("--cameras=1", "--kill")])

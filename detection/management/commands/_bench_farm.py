@@ -11,9 +11,10 @@ import sys
 import tempfile
 import threading
 import time
+from argparse import SUPPRESS, ArgumentParser
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,7 +30,10 @@ from project.launcher import read_procfile
 
 Say = Callable[[str], object]
 PROGRAMS = ("grab", "probe", "beat")  # those that take pictures; nothing is analysed, and nobody looks
-OWN_OPTIONS = ("cameras", "every", "minutes", "dead", "slow", "kill", "kind", "width", "log", "due", "history")
+OWN_OPTIONS = (
+    "cameras", "every", "minutes", "dead", "slow", "kill", "kind", "width", "log", "due", "history",
+    "images", "seconds", "bulk",
+)  # fmt: skip
 START_S = 60.0
 STOP_S = 60.0
 
@@ -47,6 +51,24 @@ def settings_for(folder: Path, database_url: str) -> dict[str, str]:
         "PORT": str(_free_port()),
         **({"DATABASE_URL": database_url} if database_url else {}),
     }
+
+
+def add_server_arguments(parser: ArgumentParser) -> None:
+    """For a bench that measures on the database server of DATABASE_URL, or another."""
+    parser.add_argument("--database-url", default="", help="another server than that of DATABASE_URL")
+    parser.add_argument("--inside", type=Path, help=SUPPRESS)
+
+
+def folder_inside(bench: str, options: Mapping[str, Any], say: Say) -> Path | None:
+    """The folder of the installation that a bench is to measure in.
+
+    None where there was none yet: then one was made, and the bench is done with it.
+    """
+    folder: Path | None = options["inside"]
+    if folder is None:
+        url = options["database_url"] or os.environ.get("DATABASE_URL", "")
+        run_inside(bench, {**options, "database_url": url}, say)
+    return folder
 
 
 def run_inside(bench: str, options: Mapping[str, Any], say: Say) -> None:
@@ -98,9 +120,9 @@ def temporary_database(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Processes]:
-    """The broker and the processes that take pictures, under the launcher, from their start to their end."""
-    wanted = [program for program in read_procfile(settings.BASE_DIR / "Procfile") if program.name in PROGRAMS]
+def running(folder: Path, environment: Mapping[str, str], programs: Sequence[str] = PROGRAMS) -> Iterator[Processes]:
+    """The broker and these processes under the launcher, from their start to their end."""
+    wanted = [program for program in read_procfile(settings.BASE_DIR / "Procfile") if program.name in programs]
     procfile = folder / "Procfile"
     procfile.write_text("".join(f"{program.name}: {program.command}\n" for program in wanted))
     command = [sys.executable, "manage.py", "up", "--follow-parent", "--procfile", str(procfile)]
@@ -112,7 +134,7 @@ def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Processes]
         )
     try:
         processes = Processes(up, log)
-        wait_for("the processes", lambda: set(PROGRAMS) <= set(processes.pids()), START_S, processes)
+        wait_for("the processes", lambda: set(programs) <= set(processes.pids()), START_S, processes)
         yield processes
     finally:
         up.send_signal(signal.SIGTERM)
@@ -200,11 +222,11 @@ def wait_for(what: str, holds: Callable[[], object], limit_s: float, processes: 
 
 def children(pid: int) -> list[int]:
     """The processes that a process has started, by any of its threads."""
-    try:
-        lists = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
-    except OSError:
-        return []
-    return [int(child) for text in lists for child in text.split()]
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # that thread has ended meanwhile
+            found += map(int, path.read_text().split())
+    return found
 
 
 def cpu_s(pid: int) -> float:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import time
-from argparse import SUPPRESS, ArgumentParser
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,7 +17,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from detection.fields import Secret
-from detection.management.commands._bench_farm import Say, run_inside, temporary_database
+from detection.management.commands._bench_farm import Say, add_server_arguments, folder_inside, temporary_database
 from detection.models import Camera, Capture
 from detection.models.planning import plan_due
 from project import broker
@@ -62,18 +60,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--cameras", type=int, default=10_000)
     parser.add_argument("--due", type=int, default=100, help="so many of them are due at once")
     parser.add_argument("--history", type=int, default=10, help="captures of each camera that are over")
-    parser.add_argument("--database-url", default="", help="another server than that of DATABASE_URL")
-    parser.add_argument("--inside", type=Path, help=SUPPRESS)
+    add_server_arguments(parser)
 
 
 def bench_sweep(options: Mapping[str, Any], say: Say) -> None:
     """Measures on a database and a broker of its own; the installation's records are not touched."""
-    folder, cameras, due = options["inside"], options["cameras"], options["due"]
+    cameras, due = options["cameras"], options["due"]
     if not 0 < due <= cameras:
         raise CommandError("--due must be from 1 to --cameras.")
+    folder = folder_inside("sweep", options, say)
     if folder is None:
-        url = options["database_url"] or os.environ.get("DATABASE_URL", "")
-        run_inside("sweep", {**options, "database_url": url}, say)
         return
     with temporary_database(folder), _own_broker():
         _fill(cameras, options["history"])

@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,8 +21,8 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from detection.management.commands import _bench_cameras, _bench_sweep
-from detection.management.commands._bench_farm import children
+from detection.management.commands import _bench_cameras, _bench_lanes, _bench_memory, _bench_overhead, _bench_sweep
+from detection.management.commands._bench_farm import Say, children
 from detection.management.commands.analyse import analyse
 from detection.models.intake import probe_file
 from detection.vision.detector import load_detector
@@ -31,75 +33,58 @@ from detection.vision.weights import inspect, measure
 ROOT = settings.BASE_DIR
 
 
-class Command(BaseCommand):
-    help = "Measure clips against their references, the web process, a first start, and how punctual captures are."
+def _add_data(parser: ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, default=os.environ.get("NIGHTJAR_DATA") or ROOT / "../shared/data")
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        benches = parser.add_subparsers(dest="bench", required=True, metavar="clips|web|start|cameras|sweep")
-        clips = benches.add_parser("clips", help="score the reference clips, and time analysis against decoding alone")
-        clips.add_argument("--data", type=Path, default=os.environ.get("NIGHTJAR_DATA") or ROOT / "../shared/data")
-        benches.add_parser("web", help="the web process' memory after browsing all pages of this installation")
-        benches.add_parser("start", help="seconds from a fresh copy of the code to the first page")
-        _bench_cameras.add_arguments(benches.add_parser("cameras", help="how punctual captures of many cameras are"))
-        _bench_sweep.add_arguments(benches.add_parser("sweep", help="what planning costs with very many cameras"))
 
-    def handle(self, *, bench: str, **options: Any) -> None:
-        if bench == "clips":
-            self._clips(options["data"])
-        elif bench == "web":
-            self._web()
-        elif bench == "cameras":
-            _bench_cameras.bench_cameras(options, self.stdout.write)
-        elif bench == "sweep":
-            _bench_sweep.bench_sweep(options, self.stdout.write)
-        else:
-            self._start()
+def _clips(options: Mapping[str, Any], say: Say) -> None:
+    data = Path(options["data"])
+    references = sorted(data.glob("reference/*.tracks.json"))
+    if not references:
+        raise CommandError(f"There are no references in {data}/reference: set NIGHTJAR_DATA or --data.")
+    weights = next(data.glob("models/*_openvino_model"))
+    detector = load_detector("openvino", weights, Params())
+    facts = {"model": weights.name, "model_sha256": inspect(weights).sha256}
+    for reference in references:
+        clip = data / "clips" / f"{reference.name.removesuffix('.tracks.json')}.mp4"
+        decode_s = _decode_s(clip)
+        model_ms = measure(detector, _size(clip))
+        result = analyse(clip, facts, detector, Params())
+        say(f"{clip.name}: {_score(data, reference, result)}")
+        say(f"  {_ratios(result['analysis'], decode_s, model_ms)}")
 
-    def _clips(self, data: Path) -> None:
-        references = sorted(Path(data).glob("reference/*.tracks.json"))
-        if not references:
-            raise CommandError(f"There are no references in {data}/reference: set NIGHTJAR_DATA or --data.")
-        weights = next(Path(data).glob("models/*_openvino_model"))
-        detector = load_detector("openvino", weights, Params())
-        facts = {"model": weights.name, "model_sha256": inspect(weights).sha256}
-        for reference in references:
-            clip = Path(data) / "clips" / f"{reference.name.removesuffix('.tracks.json')}.mp4"
-            decode_s = _decode_s(clip)
-            model_ms = measure(detector, _size(clip))
-            result = analyse(clip, facts, detector, Params())
-            self.stdout.write(f"{clip.name}: {_score(Path(data), reference, result)}")
-            self.stdout.write(f"  {_ratios(result['analysis'], decode_s, model_ms)}")
 
-    def _web(self) -> None:
-        from detection.management.commands._browse import browse_everything
+def _web(_options: Mapping[str, Any], say: Say) -> None:
+    from detection.management.commands._browse import browse_everything
 
-        with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as folder:
-            log = Path(folder) / "web.log"
-            socket = f"{folder}/web.sock"
-            command = [sys.executable, "-m", "gunicorn", "project.wsgi", "--bind", f"unix:{socket}", "--preload"]
-            command += ["--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
-            with log.open("wb") as output:
-                web = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-            try:
-                pages = browse_everything(socket)
-                for pid in [web.pid, *children(web.pid)]:
-                    role = "main process" if pid == web.pid else "worker"
-                    self.stdout.write(f"{role}: {_resident_mb(pid):.0f} MB resident after {pages} pages")
-                    heavy = [name for name in ("torch", "openvino", "ultralytics") if f"/{name}/" in _maps(pid)]
-                    self.stdout.write(f"  heavy libraries loaded: {', '.join(heavy) or 'none'}")
-            finally:
-                web.terminate()
-                web.wait(timeout=30)
+    with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as folder:
+        log = Path(folder) / "web.log"
+        socket = f"{folder}/web.sock"
+        command = [sys.executable, "-m", "gunicorn", "project.wsgi", "--bind", f"unix:{socket}", "--preload"]
+        command += ["--worker-class", "gthread", "--threads", "8", "--no-control-socket"]
+        with log.open("wb") as output:
+            web = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
+        try:
+            pages = browse_everything(socket)
+            for pid in [web.pid, *children(web.pid)]:
+                role = "main process" if pid == web.pid else "worker"
+                say(f"{role}: {_resident_mb(pid):.0f} MB resident after {pages} pages")
+                heavy = [name for name in ("torch", "openvino", "ultralytics") if f"/{name}/" in _maps(pid)]
+                say(f"  heavy libraries loaded: {', '.join(heavy) or 'none'}")
+        finally:
+            web.terminate()
+            web.wait(timeout=30)
 
-    def _start(self) -> None:
-        files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
-        with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as folder:
-            for name in files.decode().split("\0")[:-1]:
-                target = Path(folder) / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(ROOT / name, target)
-            for what in ("first start", "second start"):
-                self.stdout.write(f"{what}: {_seconds_to_first_page(Path(folder)):.1f} s to the first page")
+
+def _start(_options: Mapping[str, Any], say: Say) -> None:
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    with tempfile.TemporaryDirectory(prefix="nightjar-bench-") as folder:
+        for name in files.decode().split("\0")[:-1]:
+            target = Path(folder) / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, target)
+        for what in ("first start", "second start"):
+            say(f"{what}: {_seconds_to_first_page(Path(folder)):.1f} s to the first page")
 
 
 def _decode_s(clip: Path) -> float:
@@ -166,3 +151,46 @@ def _seconds_to_first_page(folder: Path) -> float:
     finally:
         os.killpg(make.pid, signal.SIGINT)
         make.wait(timeout=60)
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What can be measured, as `manage.py bench` lists it."""
+
+    help: str
+    run: Callable[[Mapping[str, Any], Say], None]
+    add_arguments: Callable[[ArgumentParser], None] | None = None
+
+
+BENCHES = {
+    "clips": Bench("score the reference clips, and time analysis against decoding alone", _clips, _add_data),
+    "web": Bench("the web process' memory after browsing all pages of this installation", _web),
+    "start": Bench("seconds from a fresh copy of the code to the first page", _start),
+    "cameras": Bench(
+        "how punctual captures of many cameras are", _bench_cameras.bench_cameras, _bench_cameras.add_arguments
+    ),
+    "sweep": Bench("what planning costs with very many cameras", _bench_sweep.bench_sweep, _bench_sweep.add_arguments),
+    "overhead": Bench(
+        "what rows and messages cost for a picture", _bench_overhead.bench_overhead, _bench_overhead.add_arguments
+    ),
+    "lanes": Bench(
+        "how long somebody waits while bulk is worked on", _bench_lanes.bench_lanes, _bench_lanes.add_arguments
+    ),
+    "memory": Bench(
+        "what a very long clip takes beside a short one", _bench_memory.bench_memory, _bench_memory.add_arguments
+    ),
+}
+
+
+class Command(BaseCommand):
+    help = f"Measure on this machine: {', '.join(BENCHES)}."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        benches = parser.add_subparsers(dest="bench", required=True, metavar="|".join(BENCHES))
+        for name, bench in BENCHES.items():
+            arguments = benches.add_parser(name, help=bench.help)
+            if bench.add_arguments:
+                bench.add_arguments(arguments)
+
+    def handle(self, *, bench: str, **options: Any) -> None:
+        BENCHES[bench].run(options, self.stdout.write)
