@@ -2,6 +2,7 @@ from django.urls import path
 
 from detection.views import (
     analyses,
+    analysis_list,
     camera_edit,
     cameras,
     example,
@@ -17,6 +18,7 @@ from detection.views import (
 urlpatterns = [
     path("", home.home, name="home"),
     path("upload/", uploads.upload, name="upload"),
+    path("upload/estimate", uploads.upload_estimate, name="upload_estimate"),
     path("media/", media.media_list, name="media_list"),
     path("media/<int:pk>/", media.media_page, name="media"),
     path("media/<int:pk>/file", media.media_file, name="media_file"),
@@ -24,6 +26,7 @@ urlpatterns = [
     path("media/<int:pk>/proxy", media.media_proxy, name="media_proxy"),
     path("media/<int:pk>/proxy/state", media.proxy_state, name="proxy_state"),
     path("media/<int:pk>/proxy/retry", media.proxy_retry, name="proxy_retry"),
+    path("media/<int:pk>/keep", media.media_keep, name="media_keep"),
     path("media/<int:pk>/remove", media.media_remove, name="media_remove"),
     path("cameras/", cameras.cameras, name="cameras"),
     path("cameras/new", camera_edit.camera_new, name="camera_new"),
@@ -41,6 +44,9 @@ urlpatterns = [
     path("sightings/<int:pk>/thumbnail", sightings.sighting_thumbnail, name="sighting_thumbnail"),
     path("sightings/<int:pk>/verdict", review.verdict, name="verdict"),
     path("sightings/<int:pk>/undo", review.undo, name="undo"),
+    path("analyses/", analysis_list.analyses, name="analyses"),
+    path("analyses/retry", analysis_list.analyses_retry, name="analyses_retry"),
+    path("analyses/cancel", analysis_list.analyses_cancel, name="analyses_cancel"),
     path("analyses/<int:pk>/progress", analyses.analysis_progress, name="analysis_progress"),
     path("analyses/<int:pk>/retry", analyses.analysis_retry, name="analysis_retry"),
     path("analyses/<int:pk>/cancel", analyses.analysis_cancel, name="analysis_cancel"),

@@ -53,7 +53,7 @@ class CameraAdmin(admin.ModelAdmin):
             (None, {"fields": ("name", "source")}),
             ("Address", {"fields": (*login, "rtsp_transport", "verify_tls"), "description": ADDRESS_WORDS}),
             ("Schedule", {"fields": (*every, *hours), "description": SCHEDULE_WORDS}),
-            ("Pictures", {"fields": ("is_analysed", "frozen_after")}),
+            ("Pictures", {"fields": ("is_analysed", "frozen_after", "retain_days", "retain_bytes")}),
         ]
         return [*sets, ("How it is doing", {"fields": CAMERA_FACTS})] if obj else sets
 

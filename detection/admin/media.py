@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Count, QuerySet
 from django.db.models import Model as DjangoModel
 from django.http import HttpRequest, HttpResponse
@@ -25,20 +26,33 @@ class RunsAnalyses(admin.ModelAdmin):
     def has_run_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("detection.run_analysis")
 
+    def ask_for(self, request: HttpRequest, media: QuerySet[Media]) -> None:
+        """An analysis of each of these with the active model; one that is removed in this moment gets none."""
+        user = request.user if isinstance(request.user, User) else None
+        asked = done = 0
+        for one in media:
+            asked += 1
+            with suppress(IntegrityError):
+                analysis = Analysis.request(one, user=user)
+                transaction.on_commit(partial(tasks.send_analysis, analysis))
+                done += 1
+        what = f"queued for analysis with “{Model.active()}”"
+        tell(self, request, done, asked, what, "removed in the meantime")
+
 
 EDITABLE = ["name", "captured_at", "camera"]
 MEDIA_FACTS = ["sha256", "kind", "file", "bytes", "format", "codec", "width", "height", "duration_s", "frames"]
-MEDIA_FACTS += ["browser_plays", "captured_at_source", "uploaded_by", "is_example", "created_at"]
+MEDIA_FACTS += ["browser_plays", "captured_at_source", "uploaded_by", "is_example", "is_kept", "created_at"]
 
 
 @admin.register(Media)
 class MediaAdmin(RunsAnalyses):
-    list_display = ["name", "kind", "size", "duration_s", "bytes", "at", "camera", "runs", "is_example"]
-    list_filter = ["kind", "format", "is_example", "camera"]
+    list_display = ["name", "kind", "size", "duration_s", "bytes", "at", "camera", "runs", "is_example", "is_kept"]
+    list_filter = ["kind", "format", "is_example", "is_kept", "camera"]
     search_fields = ["name", "sha256"]
     list_select_related = ["camera"]
     date_hierarchy = "at"
-    actions = ["analyse_again", "remove"]
+    actions = ["analyse_again", "keep", "unkeep", "remove"]
     fields = (*EDITABLE, *MEDIA_FACTS)
     readonly_fields = MEDIA_FACTS
 
@@ -55,9 +69,11 @@ class MediaAdmin(RunsAnalyses):
         return request.user.has_perm("detection.delete_media")
 
     def save_model(self, request: HttpRequest, obj: Media, form: object, change: bool) -> None:
-        if "captured_at" in getattr(form, "changed_data", []):
+        changed = set(getattr(form, "changed_data", []))
+        if "captured_at" in changed:
             obj.set_captured_at(obj.captured_at)
-        super().save_model(request, obj, form, change)
+        # Nothing else: the whole row would take back what somebody did meanwhile, even bring back one that is removed.
+        obj.save(update_fields=changed & {"name", "camera"})
 
     @admin.display(description="size", ordering="width")
     def size(self, media: Media) -> str:
@@ -69,11 +85,22 @@ class MediaAdmin(RunsAnalyses):
 
     @admin.action(description="Analyse again with the active model", permissions=["run"])
     def analyse_again(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
-        user = request.user if isinstance(request.user, User) else None
-        for media in rows:
-            analysis = Analysis.request(media, user=user)
-            transaction.on_commit(partial(tasks.send_analysis, analysis))
-        self.message_user(request, f"{len(rows)} queued for analysis with “{Model.active()}”.")
+        self.ask_for(request, rows)
+
+    def has_keep_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("detection.add_verdict")
+
+    @admin.action(description="Keep: retention never removes them", permissions=["keep"])
+    def keep(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
+        chosen = list(rows)
+        done = sum(media.set_kept(True) for media in chosen if not media.is_kept)
+        tell(self, request, done, len(chosen), "kept from now on", "kept before")
+
+    @admin.action(description="Do not keep: retention may remove them", permissions=["keep"])
+    def unkeep(self, request: HttpRequest, rows: QuerySet[Media]) -> None:
+        chosen = list(rows)
+        done = sum(media.set_kept(False) for media in chosen if media.is_kept)
+        tell(self, request, done, len(chosen), "not kept any more", "not marked as kept")
 
     @admin.action(description="Remove with everything made from it", permissions=["remove"])
     def remove(self, request: HttpRequest, rows: QuerySet[Media]) -> HttpResponse | None:
@@ -125,24 +152,18 @@ class AnalysisAdmin(Facts, RunsAnalyses):
 
     @admin.action(description="Analyse the media again with the active model", permissions=["run"])
     def again(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
-        user = request.user if isinstance(request.user, User) else None
-        for media in Media.objects.filter(pk__in=rows.values("media")):
-            analysis = Analysis.request(media, user=user)
-            transaction.on_commit(partial(tasks.send_analysis, analysis))
-        self.message_user(request, f"Queued with “{Model.active()}”.")
+        self.ask_for(request, Media.objects.filter(pk__in=rows.values("media")))
 
     @admin.action(description="Cancel", permissions=["run"])
     def cancel(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
-        done = sum(analysis.cancel() for analysis in rows)
-        tell(self, request, done, len(rows), "cancelled", "over already")
+        asked = rows.count()  # the verbs change what some of the admin's filters look at
+        tell(self, request, Analysis.cancel_many(rows), asked, "cancelled", "over already")
 
     @admin.action(description="Retry", permissions=["run"])
     def retry(self, request: HttpRequest, rows: QuerySet[Analysis]) -> None:
-        opened = [analysis for analysis in rows if analysis.retry()]
-        for analysis in opened:
-            analysis.refresh_from_db()
-            transaction.on_commit(partial(tasks.send_analysis, analysis))
-        tell(self, request, len(opened), len(rows), "opened again", "neither failed nor cancelled")
+        asked = rows.count()
+        opened = Analysis.retry_many(rows, tasks.send_analysis)
+        tell(self, request, opened, asked, "opened again", "neither failed nor cancelled")
 
 
 @admin.register(Chunk)
@@ -184,8 +205,8 @@ class SightingAdmin(Facts):
 
 @admin.register(Verdict)
 class VerdictAdmin(Facts):
-    list_display = ["created_at", "user", "kind", "label", "media", "start_s", "carried_from"]
-    list_filter = ["kind", "label", "user"]
+    list_display = ["created_at", "user", "kind", "label", "media", "start_s", "keeps_media", "carried_from"]
+    list_filter = ["kind", "keeps_media", "label", "user"]
     search_fields = ["label", "media__name", "user__username"]
     list_select_related = ["user", "media", "carried_from"]
     date_hierarchy = "created_at"

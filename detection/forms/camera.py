@@ -7,9 +7,10 @@ from typing import Any
 from django import forms
 from django.conf import settings
 
-from detection.forms.fields import DaysField, TimeZoneInput
+from detection.forms.fields import DaysField, GigabytesField, TimeZoneInput
 from detection.forms.source import SOURCE_FIELDS, SourceForm
 from detection.models import Camera
+from detection.models.retention import MOST_DAYS, days_words, size_words
 from detection.schedule import Kind, Schedule
 
 SCHEDULE_FIELDS = {
@@ -25,6 +26,29 @@ class CameraForm(SourceForm):
     """What a person enters for a camera. ``save`` is ``Camera.put_in_service``."""
 
     days = DaysField(label="Days", initial=Camera._meta.get_field("days").get_default())
+    retain_days = forms.IntegerField(
+        label="Keep its pictures for so many days",
+        required=False,
+        min_value=1,
+        max_value=MOST_DAYS,
+        error_messages={
+            "invalid": "The days for which pictures are kept are a whole number. Write it as 30.",
+            "min_value": "Pictures must be kept for at least 1 day. Leave it empty for no limit of its own.",
+            "max_value": f"Pictures can be kept for at most {MOST_DAYS:,} days. "
+            "Leave it empty for no limit of its own.",
+        },
+    )
+    retain_bytes = GigabytesField(
+        label="At most so many GB of them",
+        required=False,
+        least="0.1",
+        most="1000000",
+        error_messages={
+            "invalid": "The GB of pictures that are kept are a number. Write it as 5 or 0.5.",
+            "min_value": "At least 0.1 GB of pictures must be kept. Leave it empty for no limit of its own.",
+            "max_value": "At most 1,000,000 GB of pictures can be kept. Leave it empty for no limit of its own.",
+        },
+    )
 
     class Meta:
         model = Camera
@@ -32,6 +56,7 @@ class CameraForm(SourceForm):
             "name", "source", "rtsp_transport", "verify_tls",
             "schedule", "every_s", "cron", "sunrise_offset_min", "sunset_offset_min", "latitude", "longitude",
             "time_zone", "days", "active_from", "active_until", "jitter_s", "is_analysed", "frozen_after",
+            "retain_days", "retain_bytes",
         ]  # fmt: skip
         labels = {
             "source": "Kind of camera",
@@ -60,7 +85,7 @@ class CameraForm(SourceForm):
             "jitter_s": "Each picture comes later by a random part of this. 0: on the dot.",
             "time_zone": "The clock that the schedule goes by.",
             "frozen_after": "A camera that gives the very same picture again and again hangs. 0: never.",
-            "is_analysed": "Off: its pictures are kept, and nothing is looked for in them.",
+            "is_analysed": "Off: its pictures are stored, and nothing is looked for in them.",
         }
         error_messages = {
             "name": {
@@ -118,6 +143,9 @@ class CameraForm(SourceForm):
         for name in ("every_s", "jitter_s", "frozen_after"):
             if name in self.fields:
                 self.fields[name].required = False
+        for name, of_all in (("retain_days", _days_of_all()), ("retain_bytes", _bytes_of_all())):
+            if name in self.fields:
+                self.fields[name].help_text = of_all
 
     def clean(self) -> dict[str, Any]:
         given = super().clean()
@@ -171,3 +199,15 @@ class CameraForm(SourceForm):
     def connection_is_open(self) -> bool:
         is_usual = self.instance.rtsp_transport == "tcp" and self.instance.verify_tls
         return not is_usual or bool({"rtsp_transport", "verify_tls"} & self.errors.keys())
+
+
+def _days_of_all() -> str:
+    days = settings.RETAIN_DAYS
+    of_all = f"For all cameras: {days_words(days)}; only less has an effect." if days else "For all cameras: for ever."
+    return f"From when they came in. Empty: as long as all others. {of_all}"
+
+
+def _bytes_of_all() -> str:
+    size = settings.RETAIN_BYTES
+    of_all = f" All media together: {size_words(size)}." if size else ""
+    return f"Beyond that the oldest go. Empty: no limit of its own.{of_all}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache
 from typing import Any
 from zoneinfo import available_timezones
@@ -10,6 +11,9 @@ from django import forms
 
 AREAS = ("Africa/", "America/", "Antarctica/", "Asia/", "Atlantic/", "Australia/", "Europe/", "Indian/", "Pacific/")
 DAYS = [("1", "Mon"), ("2", "Tue"), ("3", "Wed"), ("4", "Thu"), ("5", "Fri"), ("6", "Sat"), ("7", "Sun")]
+
+
+GIGABYTE = 10**9
 
 
 @cache
@@ -29,6 +33,14 @@ class TimeZoneInput(forms.TextInput):
         return context | {"zones": time_zones()}
 
 
+class RowField(forms.ModelChoiceField):
+    """One of the rows that a filter offers, or any."""
+
+    def __init__(self, what: str) -> None:
+        no_such = f"There is no such {what}. Choose one of the list."
+        super().__init__(None, required=False, empty_label="any", error_messages={"invalid_choice": no_such})
+
+
 class DaysField(forms.MultipleChoiceField):
     """Seven checkboxes for a text such as "12345": 1 is Monday."""
 
@@ -42,3 +54,22 @@ class DaysField(forms.MultipleChoiceField):
 
     def clean(self, value: Any) -> str:
         return "".join(sorted(set(super().clean(value))))
+
+
+class GigabytesField(forms.DecimalField):
+    """A number of bytes, which a person reads and writes in gigabytes; None where it is left empty."""
+
+    def __init__(self, *, least: str, most: str, **kwargs: Any) -> None:
+        widget = forms.NumberInput(attrs={"step": "any", "min": least})
+        super().__init__(min_value=Decimal(least), max_value=Decimal(most), widget=widget, **kwargs)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Of a row they are bytes; what was typed is shown again as it was typed."""
+        return f"{(Decimal(value) / GIGABYTE).normalize():f}" if isinstance(value, int) else value
+
+    def clean(self, value: Any) -> int | None:
+        gigabytes = super().clean(value)
+        return None if gigabytes is None else int(gigabytes * GIGABYTE)
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        return super().has_changed(self.prepare_value(initial), self.prepare_value(data))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime, time
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 from django.http import QueryDict
 from django.utils import timezone
 
+from detection.forms.fields import RowField
 from detection.models import Analysis, Camera, Media, Sighting, Verdict
+from detection.models.retention import kept
 
 STATES = [
     ("", "any"),
@@ -35,6 +37,10 @@ class ListFilter(forms.Form):
     def __init__(self, data: QueryDict) -> None:
         super().__init__(data, auto_id="filter-%s", label_suffix="")
 
+    def offer(self, name: str, rows: QuerySet[Any]) -> None:
+        """The rows that a ``RowField`` lets one choose from."""
+        cast(RowField, self.fields[name]).queryset = rows
+
     def sentences(self) -> list[str]:
         """What is wrong, in the order of the fields."""
         return [str(sentence) for errors in self.errors.values() for sentence in errors]
@@ -54,12 +60,7 @@ class Filter(ListFilter):
     """What the lists of media and of sightings can be narrowed by."""
 
     label = forms.CharField(required=False, max_length=100)
-    camera: forms.ModelChoiceField[Camera] = forms.ModelChoiceField(
-        queryset=None,
-        required=False,
-        empty_label="any",
-        error_messages={"invalid_choice": "There is no such camera. Choose one of the list."},
-    )
+    camera = RowField("camera")
     since = forms.DateField(
         label="From",
         required=False,
@@ -75,7 +76,7 @@ class Filter(ListFilter):
 
     def __init__(self, data: QueryDict, cameras: QuerySet[Camera]) -> None:
         super().__init__(data)
-        self.fields["camera"].queryset = cameras  # type: ignore[attr-defined]
+        self.offer("camera", cameras)
         self.fields["label"].widget.attrs["list"] = "labels"
 
     def clean(self) -> dict[str, Any]:
@@ -110,7 +111,12 @@ class MediaFilter(Filter):
         required=False,
         error_messages={"invalid_choice": "There is no such review state. Choose one of the list."},
     )
-    field_order = ["name", "label", "camera", "state", "review", "since", "until"]
+    kept = forms.ChoiceField(
+        choices=[("", "any"), ("yes", "kept"), ("no", "not kept")],
+        required=False,
+        error_messages={"invalid_choice": "Media are kept or not kept. Choose one of the list."},
+    )
+    field_order = ["name", "label", "camera", "state", "review", "kept", "since", "until"]
 
     def narrow(self, media: QuerySet[Media]) -> QuerySet[Media]:
         given = self.given
@@ -119,6 +125,8 @@ class MediaFilter(Filter):
             media = media.filter(name__icontains=given["name"])
         if given.get("camera"):
             media = media.filter(camera=given["camera"])
+        if given.get("kept"):
+            media = media.filter(kept() if given["kept"] == "yes" else ~kept())
         sightings = Sighting.objects.filter(Sighting.current(), media=OuterRef("pk"))
         if given.get("label"):
             media = media.filter(Exists(sightings.filter(shown_label__iexact=given["label"])))
@@ -210,6 +218,7 @@ class VerdictForm(forms.Form):
     label = forms.CharField(
         required=False, max_length=100, error_messages={"max_length": "A label has at most 100 letters."}
     )
+    keep = forms.BooleanField(required=False, widget=forms.HiddenInput)  # which, unlike a checkbox, takes 0 for no
 
     def clean(self) -> dict[str, Any]:
         given = super().clean() or {}

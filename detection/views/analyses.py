@@ -6,13 +6,16 @@ from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
+from django.db import transaction
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from detection.models import Analysis, Media
+from detection.models.forecast import forecasts
 from detection.views.access import require, visible_or_404
 from detection.views.errors import wants_part
+from detection.views.given import back
 from detection.views.sending import send
 
 
@@ -25,7 +28,8 @@ def analysis_progress(request: HttpRequest, pk: int) -> HttpResponse:
     """
     analysis = visible_or_404(request, Analysis, pk, "media", "model")
     keep = request.GET.get("keep") == "1"
-    response = render(request, "detection/_progress.html", {"analysis": analysis, "keep": keep})
+    context = {"analysis": analysis, "keep": keep, "forecasts": forecasts([analysis])}
+    response = render(request, "detection/_progress.html", context)
     if analysis.is_over and wants_part(request) and not keep:
         response["HX-Refresh"] = "true"
     return response
@@ -36,20 +40,20 @@ def analysis_retry(request: HttpRequest, pk: int) -> HttpResponse:
     analysis = _to_run(request, pk)
     if analysis.retry():
         analysis.refresh_from_db()
-        messages.success(request, send(analysis) or "The analysis is tried again.")
+        messages.success(request, send(analysis) or f"The analysis of {analysis.media} is tried again.")
     else:
         messages.warning(request, "There is nothing to retry: this analysis neither failed nor was cancelled.")
-    return redirect(analysis.media)
+    return redirect(back(request, analysis.media.get_absolute_url()))
 
 
 @require_POST
 def analysis_cancel(request: HttpRequest, pk: int) -> HttpResponse:
     analysis = _to_run(request, pk)
     if analysis.cancel():
-        messages.success(request, "The analysis is cancelled.")
+        messages.success(request, f"The analysis of {analysis.media} is cancelled.")
     else:
         messages.warning(request, "There is nothing to cancel: this analysis was over before.")
-    return redirect(analysis.media)
+    return redirect(back(request, analysis.media.get_absolute_url()))
 
 
 @require_POST
@@ -57,11 +61,15 @@ def media_analyse(request: HttpRequest, pk: int) -> HttpResponse:
     """An analysis with the model that is active now: the first of this media, or a further one."""
     media = visible_or_404(request, Media, pk)
     require(request, "detection.run_analysis")
-    open_states = [Analysis.State.QUEUED, Analysis.State.RUNNING]
-    if Analysis.objects.filter(media=media, state__in=open_states).exists():
+    with transaction.atomic():
+        # Locked, so that of two clicks at once the second one finds what the first has asked for.
+        if Media.objects.select_for_update().filter(pk=pk).first() is None:  # removed in this moment
+            raise Http404
+        is_under_way = Analysis.objects.filter(Analysis.UNFINISHED, media=media).exists()
+        analysis = None if is_under_way else Analysis.request(media, user=cast(User, request.user))
+    if analysis is None:
         messages.warning(request, "An analysis of this media is under way already. Wait for it, or cancel it first.")
     else:
-        analysis = Analysis.request(media, user=cast(User, request.user))
         messages.success(request, send(analysis) or f"A new analysis with {analysis.model} is on its way.")
     return redirect(media)
 

@@ -23,6 +23,7 @@ from detection.views.access import require, visible, visible_or_404
 from detection.views.camera_wording import schedule_words
 from detection.views.errors import wants_part
 from detection.views.listing import entries, page_of
+from detection.views.retention_wording import camera_retention_words
 from detection.views.strips import strips_of
 from workers import tasks
 
@@ -73,6 +74,7 @@ def camera_page(request: HttpRequest, pk: int) -> HttpResponse:
         "now": moment,
         "captures": _recent(request, camera),
         "schedule": schedule_words(camera),
+        "retention": camera_retention_words(camera),
         "place": _place(camera),
         "zone": _own_zone(camera),
         "is_forgotten": is_forgotten(camera, moment),

@@ -8,17 +8,19 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
+from detection import disk
 from detection.models import Model
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """The version, and whether the active model is the one that needs no weights, as every page then says."""
+    """The version, and what every page says: that motion is all that is detected, that the disk is nearly full."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"site_version": settings.CODE_VERSION}
     return {
         "site_version": settings.CODE_VERSION,
         "model_notice": SimpleLazyObject(_model_notice),
+        "disk_notice": SimpleLazyObject(lambda: user.has_perm("detection.add_media") and disk.is_nearly_full()),
     }
 
 

@@ -10,6 +10,8 @@ from django.views.decorators.http import require_safe
 
 from detection.models import Analysis, Camera, CameraEvent, Media, Sighting
 from detection.models.clock import now
+from detection.models.failures import to_do
+from detection.models.forecast import forecasts
 from detection.views.access import visible
 from detection.views.cameras import worst_first
 from detection.views.listing import entries
@@ -24,13 +26,15 @@ def home(request: HttpRequest) -> HttpResponse:
     media = visible(request, Media)
     analyses = visible(request, Analysis)
     to_review = visible(request, Sighting).filter(Sighting.current(), verdict=None)
-    running = analyses.filter(state__in=[Analysis.State.QUEUED, Analysis.State.RUNNING])
-    failed = analyses.filter(state=Analysis.State.FAILED)
+    running = analyses.filter(Analysis.UNFINISHED)
+    shown = list(running.select_related("media", "model").order_by("requested_at")[:SHOWN])
+    failed = to_do(analyses)
     context: dict[str, Any] = {
         "media_count": media.count(),
-        "running": running.select_related("media", "model").order_by("requested_at")[:SHOWN],
+        "running": shown,
+        "forecasts": forecasts(shown),
         "running_count": running.count(),
-        "failed": failed.select_related("media")[:3],
+        "failed": failed.select_related("media").order_by("-pk")[:3],
         "failed_count": failed.count(),
         "review_count": to_review.count(),
         "to_review": to_review.select_related("media__camera", "verdict").order_by("-at", "-pk")[:SHOWN],

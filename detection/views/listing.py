@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from django.core.paginator import Page, Paginator
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 
 from detection.models import Analysis, Media, Sighting
+from detection.models.failures import is_latest
+from detection.models.forecast import Forecast, forecasts
 from detection.views.access import visible
 
 
@@ -20,6 +22,7 @@ class Entry:
     analysis: Analysis | None  # its latest
     sightings: int
     to_review: int
+    forecast: Forecast | None  # of the analysis, while it is not over
 
 
 def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
@@ -28,12 +31,16 @@ def page_of(request: HttpRequest, rows: QuerySet, size: int) -> Page:
 
 
 def entries(request: HttpRequest, rows: list[Media]) -> list[Entry]:
-    """Each media with its latest analysis and its current sightings: three queries for all."""
-    latest = Analysis.objects.filter(media=OuterRef("pk")).order_by("-requested_at", "-pk").values("pk")[:1]
-    pks = Media.objects.filter(pk__in=[media.pk for media in rows]).annotate(latest=Subquery(latest))
-    analyses = {a.media_id: a for a in visible(request, Analysis).filter(pk__in=pks.values("latest"))}
+    """Each media with its latest analysis and its current sightings: two queries for all, and some where any runs."""
+    analyses = {a.media_id: a for a in visible(request, Analysis).filter(is_latest(), media__in=rows)}
     counts = review_counts(visible(request, Sighting).filter(Sighting.current(), media__in=rows))
-    return [Entry(m, analyses.get(m.pk), *counts.get(m.pk, (0, 0))) for m in rows]
+    ahead = forecasts(analyses.values())
+    found = []
+    for media in rows:
+        analysis = analyses.get(media.pk)
+        forecast = ahead.get(analysis.pk) if analysis else None
+        found.append(Entry(media, analysis, *counts.get(media.pk, (0, 0)), forecast))
+    return found
 
 
 def review_counts(sightings: QuerySet[Sighting]) -> dict[int, tuple[int, int]]:

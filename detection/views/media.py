@@ -13,9 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from detection.forms import MediaFilter
 from detection.models import Camera, Media, Proxy
 from detection.views.access import require, visible, visible_or_404
-from detection.views.errors import wants_part
+from detection.views.errors import answer, wants_part
 from detection.views.listing import any_open, entries, labels_in_use, page_of
 from detection.views.media_context import page_context
+from detection.views.retention_wording import KEPT, fate_words
 from detection.views.sending import send
 from detection.views.serving import Served, serve
 
@@ -50,7 +51,7 @@ def media_list(request: HttpRequest) -> HttpResponse:
 @require_safe
 def media_page(request: HttpRequest, pk: int) -> HttpResponse:
     media = visible_or_404(request, Media, pk, "camera", "uploaded_by")
-    return render(request, "detection/media.html", page_context(request, media))
+    return render(request, "detection/media.html", page_context(request, media) | {"fate": fate_words(media)})
 
 
 @require_safe
@@ -73,6 +74,21 @@ def proxy_retry(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, send(None, proxy) or "The copy is tried again.")
     else:
         messages.warning(request, "There is nothing to try again: making the copy did not fail.")
+    return redirect(media)
+
+
+@require_POST
+def media_keep(request: HttpRequest, pk: int) -> HttpResponse:
+    """Retention is never to remove it, or may again. For whoever may judge: both say what is worth having."""
+    media = visible_or_404(request, Media, pk, "camera")
+    require(request, "detection.add_verdict")
+    keep = request.POST.get("keep")
+    if keep not in ("0", "1"):
+        return answer(request, 400, "Not understood", "Say whether it is to be kept: “keep” is 1 or 0.")
+    if not media.set_kept(keep == "1"):
+        raise Http404("This media was removed in the meantime.")
+    said = KEPT if media.is_kept else f"It is not marked as kept any more. {fate_words(media)}"
+    messages.success(request, said.strip())
     return redirect(media)
 
 

@@ -9,6 +9,7 @@ from django.db.models import Max
 from django.http import Http404, HttpRequest
 
 from detection.models import Analysis, Capture, Media, Model, Proxy, Sighting
+from detection.models.forecast import forecasts
 from detection.views.access import visible
 from detection.views.tracks import bars, colour_of, player_data
 
@@ -28,6 +29,7 @@ def page_context(request: HttpRequest, media: Media) -> dict[str, Any]:
         "analyses": analyses,
         "shown": shown,
         "latest": latest,
+        "forecasts": forecasts(analyses),
         "can_analyse": latest.is_over if latest else _can_look_at(media),
         "analysis_query": request.GET.get("analysis", ""),
         # A newer analysis than the one shown has something to say of its own: how far it is, or why it failed.

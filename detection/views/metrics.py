@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from detection import disk
 from detection.models import Camera, CameraEvent, Capture, Notification
 from detection.models.clock import now
 
@@ -40,6 +41,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
         )
     registry = CollectorRegistry()
     registry.register(Cameras(now()))
+    registry.register(Disks())
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
 
 
@@ -52,6 +54,23 @@ def _has_token(request: HttpRequest) -> bool:
     if not settings.METRICS_TOKEN or scheme.lower() != "bearer":
         return False
     return secrets.compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
+
+
+class Disks(Collector):
+    """What the disks of this machine have free, and below what they count as nearly full."""
+
+    def collect(self) -> Iterator[Metric]:
+        free = GaugeMetricFamily(
+            "nightjar_disk_free_bytes", "Free, where new media come in, and where the other data lie.", labels=["disk"]
+        )
+        for name, free_bytes in disk.free_bytes().items():
+            free.add_metric([name], free_bytes)
+        yield free
+        yield GaugeMetricFamily(
+            "nightjar_disk_reserve_bytes",
+            "With less free, new media are refused; 0 where that is switched off.",
+            value=settings.DISK_RESERVE_BYTES,
+        )
 
 
 class Cameras(Collector):

@@ -6,18 +6,22 @@ from typing import cast
 
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.utils.http import url_has_allowed_host_and_scheme
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.template.loader import render_to_string
 from django.views.decorators.http import require_POST
 
 from detection.forms import VerdictForm
 from detection.models import EarlierResult, Sighting
 from detection.views.access import require, visible_or_404
 from detection.views.errors import wants_part
+from detection.views.given import back
+from detection.views.retention_wording import fate_words
 
 PARTS = {"item": "detection/_item.html", "card": "detection/_sighting_card.html"}
+REMOVED = "This sighting was removed with its media in the meantime."
 OLD_RESULT = "This sighting is of an earlier result. Judge the media's newest one."
+KEEPS = " Its media is kept while this verdict stands."
 DONE = {"confirmed": "Confirmed.", "rejected": "Rejected.", "relabelled": "Relabelled."}
 
 
@@ -27,12 +31,14 @@ def verdict(request: HttpRequest, pk: int) -> HttpResponse:
     form = VerdictForm(request.POST)
     if not form.is_valid():
         return _answer(request, sighting, 422, form.sentence())
-    kind = form.cleaned_data["kind"]
+    given = form.cleaned_data
     try:
-        sighting.judge(kind, cast(User, request.user), label=form.cleaned_data["label"])
+        sighting.judge(given["kind"], cast(User, request.user), given["label"], keeps_media=given["keep"])
     except EarlierResult:
         return _answer(request, sighting, 409, OLD_RESULT)
-    return _answer(request, sighting, 200, DONE[kind])
+    except Sighting.DoesNotExist:
+        raise Http404(REMOVED) from None
+    return _answer(request, sighting, 200, DONE[given["kind"]] + (KEEPS if given["keep"] else ""))
 
 
 @require_POST
@@ -42,6 +48,8 @@ def undo(request: HttpRequest, pk: int) -> HttpResponse:
         undone = sighting.undo(cast(User, request.user))
     except EarlierResult:
         return _answer(request, sighting, 409, OLD_RESULT)
+    except Sighting.DoesNotExist:
+        raise Http404(REMOVED) from None
     return _answer(request, sighting, 200, "The verdict is undone." if undone else "There was no verdict to undo.")
 
 
@@ -56,16 +64,13 @@ def _answer(request: HttpRequest, sighting: Sighting, status: int, said: str) ->
     if wants_part(request):
         if status != 200:
             return HttpResponse(said, status=status, content_type="text/plain; charset=utf-8")
-        part = PARTS.get(request.POST.get("part", ""), PARTS["item"])
+        part = "card" if request.POST.get("part") == "card" else "item"
         row = Sighting.objects.select_related("media__camera", "analysis", "verdict__user").get(pk=sighting.pk)
         context = {"sighting": row, "media": row.media, "can_judge": True, "back": request.POST.get("next", "")}
-        return render(request, part, context)
+        answer = render_to_string(PARTS[part], context, request)
+        if part == "item":  # whose page says what becomes of the media
+            answer += render_to_string("detection/_fate.html", {"fate": fate_words(row.media)})
+        return HttpResponse(answer)
     (messages.success if status == 200 else messages.error)(request, said)
-    return redirect(_back(request, sighting))
-
-
-def _back(request: HttpRequest, sighting: Sighting) -> str:
-    back = request.POST.get("next", "")
-    if url_has_allowed_host_and_scheme(back, allowed_hosts={request.get_host()}, require_https=request.is_secure()):
-        return back
-    return f"{sighting.media.get_absolute_url()}?sighting={sighting.pk}#sighting-{sighting.pk}"
+    its_place = f"{sighting.media.get_absolute_url()}?sighting={sighting.pk}#sighting-{sighting.pk}"
+    return redirect(back(request, its_place))

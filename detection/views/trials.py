@@ -23,6 +23,7 @@ from detection.models.trial import KEPT
 from detection.sources import Source
 from detection.views.access import MAY_NOT, require, visible_or_404
 from detection.views.errors import wants_part
+from detection.views.given import whole_number
 from workers import tasks
 
 AT_ONCE = 5  # unfinished trials of one user
@@ -107,9 +108,10 @@ def _camera(request: HttpRequest) -> Camera | None:
     if not given:
         require(request, "detection.add_camera")
         return None
-    if not (given.isascii() and given.isdigit() and len(given) < 19):
+    number = whole_number(given)
+    if number is None:
         raise Http404("There is no such camera.")
-    camera = visible_or_404(request, Camera, int(given))
+    camera = visible_or_404(request, Camera, number)
     require(request, "detection.change_camera")
     return camera
 

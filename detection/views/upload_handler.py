@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
+from weakref import WeakSet
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 from django.template.defaultfilters import filesizeformat
 
+from detection import disk
+from detection.storage import UPLOAD, clear_left_behind, hold
+
 log = logging.getLogger(__name__)
 
-PREFIX = "upload-"
-LEFT_BEHIND_S = 24 * 3600  # no upload takes a day: such a file is of a process that was killed
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOOKS_EVERY = 8 * 1024**2  # bytes, for whether the disk has room for more
 DISK_FULL = "The server's disk is full, so this file was not kept. Tell an administrator, then upload it again."
+NEARLY_FULL = (
+    "The server's disk is nearly full, so this file was not kept. Tell an administrator, then upload it again."
+)
 NOT_KEPT = "The server could not keep this file. It was written to the log; try again, or tell an administrator."
 FORBIDDEN = "Your account may not upload."
 
@@ -35,13 +39,10 @@ class IncomingFile(UploadedFile):
         self.refusal_kind = ""
         self.refusal = ""
 
-    @property
-    def too_large(self) -> bool:
-        return self.refusal_kind == "too_large"
-
     def open_incoming(self) -> None:
         Path(settings.INCOMING_DIR).mkdir(parents=True, exist_ok=True)
-        self.file = tempfile.NamedTemporaryFile(dir=settings.INCOMING_DIR, prefix=PREFIX)  # noqa: SIM115
+        self.file = tempfile.NamedTemporaryFile(dir=settings.INCOMING_DIR, prefix=UPLOAD)  # noqa: SIM115
+        hold(self.file)
 
     @property
     def on_disk(self) -> IO[bytes]:
@@ -61,13 +62,14 @@ class IncomingFile(UploadedFile):
     def close(self) -> None:
         if self.file is None:
             return
-        # Closing also deletes; a file that was stored has been moved away, and one on a full disk cannot be flushed.
-        with suppress(FileNotFoundError):
-            try:
-                self.file.close()
-            except OSError as error:
-                if error.errno not in FULL:
-                    raise
+        # Closing also deletes. A file that was stored has been synced and moved away; of one that is given up, as on a
+        # full disk, nothing is to be kept that could not be flushed.
+        with suppress(OSError):
+            self.file.close()
+
+
+_coming_in: WeakSet[HashingUploadHandler] = WeakSet()
+_one_at_a_time = Lock()
 
 
 class HashingUploadHandler(FileUploadHandler):
@@ -78,16 +80,47 @@ class HashingUploadHandler(FileUploadHandler):
     """
 
     chunk_size = 256 * 1024
+    is_forbidden = False
+    no_room = ""  # why nothing of this request is kept
+    to_come = 0  # bytes that it announced and that have not come in yet
 
-    def new_file(self, *args: Any, **kwargs: Any) -> None:
-        super().new_file(*args, **kwargs)
-        clear_left_behind()
-        self.digest = hashlib.sha256()
-        self.file = IncomingFile(self.file_name or "", self.content_type or "", self.charset, self.content_type_extra)
+    def handle_raw_input(
+        self,
+        input_data: IO[bytes],
+        META: dict[str, str],  # noqa: N803
+        content_length: int,
+        boundary: str,
+        encoding: str | None = None,
+    ) -> None:
+        """Looks, before anything is written, whether there is room for all that the request announces.
+
+        What others have announced to this process is theirs: of two that fit only alone, the first is kept. Nothing is
+        held back for somebody who may not upload.
+        """
+        clear_left_behind(settings.INCOMING_DIR)
         # The CSRF check reads the body before any view can say no, so the right to upload is looked at here.
         user = getattr(self.request, "user", None)
         if user is not None and not user.has_perm("detection.add_media"):
+            self.is_forbidden = True
+            return
+        with _one_at_a_time:
+            promised = sum(other.to_come for other in _coming_in)
+            if disk.has_room_for(promised + content_length):
+                self.to_come = content_length
+                _coming_in.add(self)
+            else:
+                self.no_room = no_room_sentence(content_length, promised)
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.digest = hashlib.sha256()
+        self.file = IncomingFile(self.file_name or "", self.content_type or "", self.charset, self.content_type_extra)
+        if self.is_forbidden:
             self.file.refuse("forbidden", FORBIDDEN)
+            return
+        if self.no_room:
+            log.error("An upload was refused: %s", self.no_room)
+            self.file.refuse("disk_full", self.no_room)
             return
         try:
             self.file.open_incoming()
@@ -95,10 +128,17 @@ class HashingUploadHandler(FileUploadHandler):
             self._refuse_for(error)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        self.to_come = max(0, self.to_come - len(raw_data))
+        if self.is_forbidden:
+            return
+        if start + len(raw_data) > settings.MEDIA_MAX_BYTES:  # said also where there is no room: more would not help
+            self.file.refuse("too_large", too_large_sentence())
         if self.file.refusal:
             return
-        if start + len(raw_data) > settings.MEDIA_MAX_BYTES:
-            self.file.refuse("too_large", too_large_sentence())
+        # Other processes write to this disk, too.
+        if start // LOOKS_EVERY != (start + len(raw_data)) // LOOKS_EVERY and disk.is_nearly_full():
+            log.error("An upload was broken off: %s", NEARLY_FULL)
+            self.file.refuse("disk_full", NEARLY_FULL)
             return
         try:
             self.file.on_disk.write(raw_data)
@@ -117,12 +157,16 @@ class HashingUploadHandler(FileUploadHandler):
             self.file.sha256 = self.digest.hexdigest()
         return self.file
 
+    def upload_complete(self) -> None:
+        self.to_come = 0
+
     def upload_interrupted(self) -> None:
+        self.to_come = 0
         self.file.close()
 
     def _refuse_for(self, error: OSError) -> None:
         log.error("An upload could not be written to %s: %s", settings.INCOMING_DIR, error)
-        kind, sentence = ("disk_full", DISK_FULL) if error.errno in FULL else ("not_kept", NOT_KEPT)
+        kind, sentence = ("disk_full", DISK_FULL) if disk.says_full(error) else ("not_kept", NOT_KEPT)
         self.file.refuse(kind, sentence)
 
 
@@ -130,10 +174,12 @@ def too_large_sentence() -> str:
     return f"This file is larger than the {filesizeformat(settings.MEDIA_MAX_BYTES)} that are allowed."
 
 
-def clear_left_behind() -> None:
-    """Deletes what uploads of processes that were killed have left in the incoming folder."""
-    before = time.time() - LEFT_BEHIND_S
-    for path in Path(settings.INCOMING_DIR).glob(f"{PREFIX}*"):
-        with suppress(FileNotFoundError):  # another process was first
-            if path.stat().st_mtime < before:
-                path.unlink()
+def no_room_sentence(size: int, promised: int) -> str:
+    """Why an upload of so many bytes is refused, where so many others are on their way."""
+    room = (disk.room_bytes() or 0) - promised
+    if room <= 0:
+        return NEARLY_FULL
+    return (
+        f"The server's disk has room for {filesizeformat(room)}, and {filesizeformat(size)} were to come in, so this "
+        "file was not kept. Send fewer or smaller files at once, or tell an administrator."
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.storage import default_storage
+from django.db import IntegrityError
 from django.urls import reverse
 
 from detection.models import Analysis, Camera, CameraEvent, Capture, Media, Model, Notification, Proxy
@@ -90,6 +91,28 @@ def test_cancel_and_retry_say_how_many(operator, sent, django_capture_on_commit_
     assert sent == [running.pk]
 
 
+def test_many_are_cancelled_and_retried_in_a_few_statements(operator, sent, django_assert_max_num_queries):
+    many = [a_running_analysis(a_media(b"%d" % number)) for number in range(30)]
+    data = {"action": "cancel", "_selected_action": [analysis.pk for analysis in many]}
+    with django_assert_max_num_queries(15):  # most are the admin's own
+        operator.post(reverse("admin:detection_analysis_changelist"), data)
+    assert set(Analysis.objects.values_list("state", flat=True)) == {"cancelled"}
+    page = act(operator, "analysis", "retry", *many)
+    assert "30 opened again." in page.content.decode()
+    assert set(Analysis.objects.values_list("state", flat=True)) == {"running"}
+    assert sent == [analysis.pk for analysis in many[:20]]  # the sweep sends the rest
+
+
+def test_what_one_filters_for_is_what_one_retries(operator, sent):
+    failed, other = a_running_analysis(a_media(b"1")), a_running_analysis(a_media(b"2"))
+    Analysis.objects.filter(pk=failed.pk).update(state="failed", error_kind="storage")
+    Analysis.objects.filter(pk=other.pk).update(state="failed", error_kind="detector")
+    url = reverse("admin:detection_analysis_changelist") + "?error_kind=storage"
+    data = {"action": "retry", "select_across": "1", "index": "0", "_selected_action": [failed.pk]}
+    assert "1 opened again." in operator.post(url, data, follow=True).content.decode()
+    assert sent == [failed.pk]
+
+
 def test_analyse_again_uses_the_active_model(operator, sent, django_capture_on_commit_callbacks):
     media = a_media()
     a_model().activate()
@@ -101,6 +124,27 @@ def test_analyse_again_uses_the_active_model(operator, sent, django_capture_on_c
     with django_capture_on_commit_callbacks(execute=True):
         act(operator, "analysis", "again", analysis)
     assert Analysis.objects.count() == 2
+
+
+@pytest.mark.parametrize(("name", "action"), [("media", "analyse_again"), ("analysis", "again")])
+def test_a_media_that_is_removed_in_that_moment_is_told_and_the_others_are_analysed(
+    operator, sent, monkeypatch, django_capture_on_commit_callbacks, name, action
+):
+    analyses = [a_done_analysis(a_media(content)) for content in (b"goes", b"stays")]
+    rows = [analysis.media for analysis in analyses] if name == "media" else analyses
+    request = Analysis.request
+
+    def too_late(media, **more):
+        if media == analyses[0].media:
+            raise IntegrityError("violates foreign key constraint")
+        return request(media, **more)
+
+    monkeypatch.setattr(Analysis, "request", too_late)
+    with django_capture_on_commit_callbacks(execute=True):
+        page = act(operator, name, action, *rows)
+    said = f"1 queued for analysis with “{Model.active()}”. 1 left as they were: removed in the meantime."
+    assert said in page.content.decode()
+    assert sent == [analyses[1].media.analyses.get(state="queued").pk]
 
 
 def test_a_model_is_made_active(operator):

@@ -69,6 +69,7 @@ def test_a_clip_goes_in_is_watched_and_is_reviewed_by_keyboard(open_page: Any, c
     page.click("nav >> text=Upload")
     page.wait_for_url("**/upload/")  # with its scripts: who is quicker than those has to press the button
     page.set_input_files("#files", [clip, tmp_path / "notes.mp4"])
+    page.click("text=Upload these 2 files")
     page.wait_for_selector(".outcome.is-accepted")
     refused = page.wait_for_selector(".outcome.is-refused")
     assert "neither an image nor a clip" in refused.inner_text()
@@ -78,7 +79,7 @@ def test_a_clip_goes_in_is_watched_and_is_reviewed_by_keyboard(open_page: Any, c
     page.wait_for_selector("#progress >> text=Waiting for a worker")
     analysis = Analysis.objects.get()
     work(analysis, frames_read=FRAMES // 2)
-    page.wait_for_selector("#progress >> text=50 % of 60 frames read")
+    page.wait_for_selector("#progress >> text=30 of 60 frames")
     eventually(page, lambda: page.get_attribute("#progress progress", "value"), "0.5")
     work(analysis)
     page.wait_for_selector("#items li")  # by itself
@@ -214,6 +215,7 @@ def test_a_dropped_file_is_taken_wherever_it_falls(open_page: Any) -> None:
         }""",
         list(a_jpeg()),
     )
+    page.keyboard.press("Enter")  # what was dropped is only to be confirmed
     page.wait_for_selector(".outcome.is-accepted")
     assert Media.objects.get().name == "dropped.jpg"
 
@@ -286,6 +288,7 @@ def stored(clip: Path) -> Media:
     from detection.models.intake import probe_with_preview
 
     info, preview = probe_with_preview(clip)
-    media = Media.store(ContentFile(clip.read_bytes()), "cd" * 32, info, name="yard.mp4", preview=preview).media
+    content = ContentFile(clip.read_bytes())
+    media = Media.with_files(content, "cd" * 32, info, name="yard.mp4", preview=preview).keep().media
     work(Analysis.request(media))
     return media

@@ -63,7 +63,7 @@ def test_a_running_analysis_shows_its_progress_and_is_polled(viewer: Client) -> 
     analysis = a_running_analysis(media)
     analysis.chunks.filter(number=0).update(frames_read=100)
     text = page(viewer, media).text
-    assert "40 % of 250 frames read" in text
+    assert "100 of 250 frames." in text
     assert f'hx-get="/analyses/{analysis.pk}/progress"' in text
     assert '<noscript><meta http-equiv="refresh" content="3"></noscript>' in text
     assert "found nothing" not in text
@@ -233,7 +233,7 @@ def post(client: Client, what: str, analysis: Analysis) -> str:
 def test_a_retry_is_sent_on(operator: Client, queue: Queue) -> None:
     analysis = a_running_analysis()
     analysis.fail("detector", "The model does not load.")
-    assert "The analysis is tried again." in post(operator, "retry", analysis)
+    assert "The analysis of yard.mp4 is tried again." in post(operator, "retry", analysis)
     analysis.refresh_from_db()
     assert (analysis.state, queue.analyses) == ("running", [analysis.pk])
     assert "There is nothing to retry" in post(operator, "retry", analysis)
@@ -249,7 +249,7 @@ def test_a_retry_without_a_broker_says_that_it_waits(operator: Client, queue: Qu
 
 def test_a_cancel_stops_it_once(operator: Client, queue: Queue) -> None:
     analysis = a_running_analysis()
-    assert "The analysis is cancelled." in post(operator, "cancel", analysis)
+    assert "The analysis of yard.mp4 is cancelled." in post(operator, "cancel", analysis)
     analysis.refresh_from_db()
     assert analysis.state == "cancelled"
     assert "There is nothing to cancel" in post(operator, "cancel", analysis)

@@ -7,13 +7,16 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import OperationalError
 from django.test import Client
 
-from detection.models import Analysis, Media, Proxy
-from tests.cast import a_user
+from detection.models import Analysis, LooseFile, Media, Proxy
+from detection.models.speed import Speed
+from tests.cast import IMAGE, a_media, a_user
 from tests.views.conftest import Queue
 from tests.views.files import a_clip, a_jpeg
 
@@ -184,13 +187,32 @@ def test_a_fault_of_the_server_is_a_sentence_and_a_log_entry(
     def break_down(*_: object, **__: object) -> None:
         raise fault
 
-    broken = "Media.store" if isinstance(fault, OSError) else "probe_isolated"
+    broken = "Media.with_files" if isinstance(fault, OSError) else "probe_isolated"
     monkeypatch.setattr(f"detection.models.intake.{broken}", break_down)
     answer = send(operator, ("yard.jpg", a_jpeg()))
     assert answer.status_code == status
     assert sentence in answer.json()["files"][0]["message"]
     assert "could not be taken in" in caplog.text
     assert not Media.objects.exists()
+
+
+def test_a_database_that_is_full_is_507_and_leaves_nothing(
+    operator: Client, queue: Queue, monkeypatch: pytest.MonkeyPatch, incoming: Path
+) -> None:
+    def fails(sentence: str) -> None:
+        monkeypatch.setattr(LooseFile, "expect", Mock(side_effect=OperationalError(sentence)))
+
+    fails("database or disk is full")
+    answer = send(operator, ("yard.jpg", a_jpeg()), ("notes.txt", b"text"))
+    assert answer.status_code == 507
+    full, other = answer.json()["files"]
+    assert "The server's disk is full, so this file was not kept." in full["message"]
+    assert "neither an image nor a clip" in other["message"]
+    fails("database is locked")
+    with pytest.raises(OperationalError, match="locked"):
+        send(operator, ("yard.jpg", a_jpeg()))
+    assert not Media.objects.exists()
+    assert list(incoming.iterdir()) == []
 
 
 @pytest.mark.django_db
@@ -201,3 +223,111 @@ def test_a_form_from_another_site_is_refused() -> None:
     assert answer.status_code == 403
     assert "came from another site" in answer.text
     assert not Media.objects.exists()
+
+
+# Before anything is sent
+
+SPEED = Speed(image_s=0.5, frame_s=0.1, clip_s=2.0, byte_s=0.000_001)
+
+
+@pytest.fixture
+def _measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Speed, "measured", classmethod(lambda cls: SPEED))
+
+
+def room(monkeypatch: pytest.MonkeyPatch, free: int | None) -> None:
+    monkeypatch.setattr("detection.disk.room_bytes", lambda: free)
+
+
+def estimate(client: Client, **asked: object) -> dict[str, Any]:
+    answer = client.get("/upload/estimate", asked)
+    assert answer.status_code == 200
+    assert "no-store" in answer["Cache-Control"]
+    return dict(answer.json())
+
+
+@pytest.mark.usefixtures("_measured")
+def test_the_page_says_how_long_files_take_here_what_waits_and_whether_there_is_room(
+    operator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room(monkeypatch, 3 * 1024**3)
+    for number in range(12):
+        Analysis.request(a_media(b"%d" % number, IMAGE))
+    page = operator.get("/upload/").text
+    for said in (
+        "Here a minute of clip takes about 2 minutes, 100 pictures about 50 s.",
+        "12 analyses wait or run before: about 6 s.",
+        "There is room for 3.0\xa0GB of new files.",
+    ):
+        assert said in page
+
+
+def test_the_page_says_what_it_does_not_know(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, None)
+    page = operator.get("/upload/").text
+    assert "was not measured yet" in page
+    assert "Nothing waits: it begins at once." in page
+    assert "room" not in page.partition('id="before"')[2].partition("</dl>")[0]
+
+
+def test_it_says_so_after_an_upload_too(operator: Client, queue: Queue) -> None:
+    assert "1 analysis waits or runs before" in send(operator, ("new.jpg", a_jpeg()), json=False).text
+
+
+@pytest.mark.usefixtures("_measured")
+def test_an_estimate_of_the_chosen_files(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    room(monkeypatch, 60_000_000)
+    asked = {"bytes": 52_000_000, "clips": 2, "clip_bytes": 50_000_000, "images": 4}
+    assert estimate(operator, **asked) == {
+        "seconds": pytest.approx(52),
+        "waiting": 0,
+        "waiting_s": 0,
+        "fits": True,
+        "said": "Their analysis takes about 50 s here.",
+        "warning": "",
+    }
+    Analysis.request(a_media())
+    answer = estimate(operator, **asked)
+    assert (answer["waiting"], answer["waiting_s"]) == (1, pytest.approx(25))
+    assert answer["said"] == "Their analysis takes about 50 s here. 1 analysis waits or runs before: about 25 s."
+
+
+@pytest.mark.usefixtures("_measured")
+def test_pictures_are_estimated_by_their_number_and_clips_by_their_size(operator: Client) -> None:
+    assert estimate(operator, bytes=9_000_000, images=10)["seconds"] == pytest.approx(5)
+    assert estimate(operator, bytes=9_000_000, clips=1, clip_bytes=9_000_000)["seconds"] == pytest.approx(9)
+    assert estimate(operator)["seconds"] == 0
+
+
+def test_an_estimate_says_where_nothing_was_measured(operator: Client) -> None:
+    answer = estimate(operator, bytes=10, clips=1, clip_bytes=10)
+    assert answer["seconds"] is None
+    assert answer["said"] == "How long their analysis takes here was not measured yet."
+
+
+@pytest.mark.parametrize(
+    ("free", "fits", "warning"),
+    [
+        (60_000_000, True, ""),
+        (40_000_000, False, "the disk has room for 38.1\xa0MB: what does not fit will be refused."),
+        (0, False, "There is no room on the disk for new files: they would be refused."),
+        (None, None, ""),
+    ],
+)
+def test_an_estimate_says_whether_the_disk_will_hold_them(
+    operator: Client, monkeypatch: pytest.MonkeyPatch, free: int | None, fits: bool | None, warning: str
+) -> None:
+    room(monkeypatch, free)
+    answer = estimate(operator, bytes=50_000_000, images=1)
+    assert answer["fits"] is fits
+    assert answer["warning"].endswith(warning)
+    assert bool(answer["warning"]) is bool(warning)
+
+
+@pytest.mark.parametrize("query", ["bytes=many", "images=-1", "clips=1.5", "bytes=" + "9" * 19, "bytes=1&clip_bytes=2"])
+def test_an_estimate_of_no_numbers_is_400_with_a_sentence(operator: Client, query: str) -> None:
+    answer = operator.get(f"/upload/estimate?{query}")
+    assert answer.status_code == 400
+    assert answer.json() == {
+        "error": "An estimate takes whole numbers: bytes, clips, clip_bytes (of bytes) and images."
+    }

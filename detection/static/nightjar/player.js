@@ -1,6 +1,7 @@
 // The media page: the clip with its boxes, the time line, the list, and the keys that move through them.
 
 import { Overlay } from "./overlay.js";
+import { toggleKeep } from "./keep.js";
 import { watchKeys } from "./keys.js";
 import { say, submitVerdict } from "./verdicts.js";
 
@@ -248,6 +249,7 @@ watchKeys({
   x: () => inTurn(() => judge("rejected")),
   r: () => inTurn(relabel),
   u: () => inTurn(undo),
+  p: () => inTurn(() => say(toggleKeep() || "Only whoever may judge can keep it.")),
 });
 if (video) followVideo();
 const chosen = current();

@@ -1,4 +1,7 @@
-// One request a file, two at a time, each with its own progress; the same answers as the plain form gives.
+// One request a file, two at a time, each with its own progress; the same answers as the plain form gives. What is
+// chosen waits until the form is sent: until then the page says how long it will take and whether there is room for it.
+
+import { askEstimate } from "./upload-estimate.js";
 
 const form = document.getElementById("upload");
 const input = document.getElementById("files");
@@ -6,21 +9,33 @@ const list = document.getElementById("outcomes");
 const section = document.getElementById("outcomes-section");
 const status = document.getElementById("upload-status");
 const template = document.getElementById("outcome-template");
+const chosenPart = document.getElementById("chosen");
+const start = document.getElementById("start");
 const AT_ONCE = 2;
 const SIGNS = { accepted: "✓", known: "=", refused: "✕" };
 const WORDS = { accepted: "Accepted", known: "Already here", refused: "Refused" };
 
+const chosen = [];
 const waiting = [];
 const tally = { accepted: 0, known: 0, refused: 0 };
 let running = 0;
 
+input.required = false; // what is chosen is kept here, and the field emptied for the next choice
 input.addEventListener("change", () => {
-  add(input.files);
+  choose(input.files);
   input.value = "";
 });
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  add(input.files);
+  waiting.push(...chosen.splice(0));
+  for (const job of waiting) say(job, "Waiting");
+  showChosen();
+  document.getElementById("outcomes-title").focus(); // the button that was pressed is gone
+  next();
+});
+document.getElementById("clear").addEventListener("click", () => {
+  for (const job of [...chosen]) cancel(job);
+  input.focus();
 });
 
 // The whole page takes drops: a file that misses the field would otherwise replace the page.
@@ -36,17 +51,17 @@ document.addEventListener("drop", (event) => {
   if (!hasFiles(event)) return;
   event.preventDefault();
   form.classList.remove("is-over");
-  add(event.dataTransfer.files);
+  choose(event.dataTransfer.files);
 });
 window.addEventListener("beforeunload", (event) => {
-  if (running || waiting.length) event.preventDefault();
+  if (running || waiting.length || chosen.length) event.preventDefault();
 });
 
 function hasFiles(event) {
   return event.dataTransfer && [...event.dataTransfer.types].includes("Files");
 }
 
-function add(files) {
+function choose(files) {
   for (const file of files) {
     const row = template.content.firstElementChild.cloneNode(true);
     row.querySelector(".outcome-name").textContent = file.name;
@@ -58,12 +73,21 @@ function add(files) {
     if (file.size > Number(form.dataset.maxBytes)) {
       show(job, "refused", `This file is larger than the ${size(Number(form.dataset.maxBytes))} that are allowed.`);
     } else {
-      waiting.push(job);
-      say(job, "Waiting");
+      chosen.push(job);
+      row.querySelector("progress").hidden = true;
+      say(job, `Chosen, ${size(file.size)}`);
     }
   }
-  section.hidden = false;
-  next();
+  section.hidden = !list.children.length;
+  showChosen();
+  if (chosen.length) start.focus();
+}
+
+function showChosen() {
+  chosenPart.hidden = !chosen.length;
+  if (!chosen.length) return;
+  start.lastChild.textContent = chosen.length === 1 ? "Upload this file" : `Upload these ${chosen.length} files`;
+  askEstimate(form.dataset.estimate, chosen.map((job) => job.file), size);
 }
 
 function next() {
@@ -76,6 +100,7 @@ function next() {
 
 function send(job) {
   running += 1;
+  job.row.querySelector("progress").hidden = false;
   const body = new FormData();
   body.append("csrfmiddlewaretoken", form.elements.csrfmiddlewaretoken.value);
   body.append("files", job.file);
@@ -116,9 +141,12 @@ function finish(job, request) {
 function cancel(job) {
   const place = waiting.indexOf(job);
   if (place >= 0) waiting.splice(place, 1);
+  if (chosen.includes(job)) chosen.splice(chosen.indexOf(job), 1);
   job.over = true;
   job.request?.abort();
   job.row.remove();
+  section.hidden = !list.children.length;
+  showChosen();
   next();
 }
 

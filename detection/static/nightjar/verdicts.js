@@ -1,6 +1,8 @@
 // Sends verdict forms without leaving the page and puts the answered fragment in the place of the item.
 // Without this file the same forms are posted as they are.
 
+import { keeps } from "./keep.js";
+
 const status = document.getElementById("review-status");
 
 document.addEventListener("submit", (event) => {
@@ -15,6 +17,8 @@ document.addEventListener("submit", (event) => {
 export async function submitVerdict(form, button, { advance = false } = {}) {
   const item = form.closest("li");
   const body = new FormData(form, button);
+  if (keeps()) body.set("keep", "1");
+  else body.delete("keep");
   item.setAttribute("aria-busy", "true");
   let response;
   try {
@@ -46,7 +50,10 @@ function swap(item, html, detail) {
   item.replaceWith(fresh);
   if (hadFocus) (fresh.querySelector(".verdicts button") ?? fresh).focus();
   const label = fresh.querySelector(".item-title b, h3 a").textContent.trim();
-  say(`${label}: ${fresh.querySelector(".badge").lastChild.textContent.trim()}`);
+  const kept = fresh.querySelector(".keeps-media") ? ", and its media is kept" : "";
+  say(`${label}: ${fresh.querySelector(".badge").lastChild.textContent.trim()}${kept}`);
+  const fate = parsed.getElementById("fate");
+  if (fate) document.getElementById("fate")?.replaceWith(document.importNode(fate, true));
   document.dispatchEvent(new CustomEvent("nightjar:judged", { detail: { ...detail, item: fresh } }));
   return fresh;
 }
