@@ -6,7 +6,7 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup install test check clean
+.PHONY: help run setup install test chaos check clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile
@@ -23,6 +23,9 @@ install: ## Install the packages into .venv, where requirements.txt has changed
 
 test: install ## Run the tests
 	@$(BIN)/python -m pytest
+
+chaos: install ## Kill everything while it works, and prove that nothing is lost; CHAOS=--help lists the options
+	@$(BIN)/python -m tests.chaos $(CHAOS)
 
 check: ## Run the linters, the type checker and the checks of the settings and migrations
 	@sh project/install.sh requirements.txt requirements-dev.txt
