@@ -17,7 +17,7 @@ def free_bytes() -> dict[str, int]:
 
     With a folder as storage the first is its disk. One that does not tell is left out.
     """
-    found = {name: _free(folder) for name, folder in (("media", settings.INCOMING_DIR), ("data", settings.DATA_DIR))}
+    found = {name: free_at(folder) for name, folder in (("media", settings.INCOMING_DIR), ("data", settings.DATA_DIR))}
     return {name: free for name, free in found.items() if free is not None}
 
 
@@ -48,7 +48,7 @@ def says_full(error: BaseException) -> bool:
     return "disk is full" in str(error) or getattr(error.__cause__, "sqlstate", None) == SQLSTATE_FULL
 
 
-def _free(folder: Path) -> int | None:
+def free_at(folder: Path) -> int | None:
     """Free bytes of the disk that holds a folder, or will hold it."""
     for place in (folder, *folder.parents):
         try:

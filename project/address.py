@@ -27,12 +27,12 @@ def require_free(host: str, port: int) -> None:
 
 def url(host: str, port: int) -> str:
     """What to type into a browser on this machine."""
-    return f"http://{_reachable(host)}:{port}/"
+    return f"http://{reachable(host)}:{port}/"
 
 
 def answers(host: str, port: int, timeout_s: float = 1.0) -> bool:
     """Whether the web server gives any answer at all."""
-    connection = http.client.HTTPConnection(_reachable(host), port, timeout=timeout_s)
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=timeout_s)
     try:
         connection.request("HEAD", "/")
         connection.getresponse()
@@ -43,6 +43,6 @@ def answers(host: str, port: int, timeout_s: float = 1.0) -> bool:
     return True
 
 
-def _reachable(host: str) -> str:
+def reachable(host: str) -> str:
     """An address to call: one that stands for all of them is none that every system can connect to."""
     return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "[::]": "[::1]", "::": "[::1]"}.get(host, host)  # noqa: S104

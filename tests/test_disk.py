@@ -59,7 +59,7 @@ def test_nothing_is_refused_without_a_reserve_or_where_no_disk_tells(disk_with, 
 
 def test_a_folder_that_is_still_to_be_made_is_on_the_disk_of_the_one_above(settings, tmp_path):
     settings.INCOMING_DIR = tmp_path / "not" / "there" / "incoming"
-    assert disk.free_bytes()["media"] == pytest.approx(disk._free(tmp_path), rel=0.1)
+    assert disk.free_bytes()["media"] == pytest.approx(disk.free_at(tmp_path), rel=0.1)
     assert disk.free_bytes()["media"] > 0
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.conftest import ROOT
+
 KEY, OTHER = ("b25seS1mb3ItdGVzdHMtMDEyMzQ1Njc4OWFiY2RlZmc=", "YW5vdGhlci1vbmUtZm9yLXRlc3RzLTAxMjM0NTY3ODk=")
 ENTER = """
 from detection.fields import Secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from django.conf import settings
 from django.contrib.auth import authenticate, get_user_model
 from django.core.management import CommandError, call_command
+from django.test import RequestFactory
 
 from detection.management.commands import prepare
 from workers import first_run
@@ -27,9 +29,9 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def run() -> str:
+def run(*words: str) -> str:
     said = io.StringIO()
-    call_command("prepare", stdout=said)
+    call_command("prepare", *words, stdout=said)
     return said.getvalue()
 
 
@@ -41,7 +43,7 @@ def password(said: str) -> str:
 
 def test_the_first_administrator_can_sign_in_with_the_password_shown_once(caplog: pytest.LogCaptureFixture) -> None:
     said = run()
-    user = authenticate(username="admin", password=password(said))
+    user = authenticate(RequestFactory().post("/login/"), username="admin", password=password(said))
     assert user is not None
     assert user.is_superuser
     assert len(password(said)) >= 16
@@ -104,6 +106,40 @@ def test_the_pages_files_are_collected_again_only_when_one_changed(monkeypatch: 
     run()
     assert collected.exists()
     (Path(settings.STATIC_ROOT) / ".collected").unlink()
+
+
+def test_a_release_makes_the_database_ready_and_nobody_administrator(steps: list[str]) -> None:
+    """It runs for every new version, on machines of which none is the first."""
+    said = run("--release")
+    assert "Nobody is administrator yet" in said
+    assert not get_user_model().objects.exists()
+    assert steps == []
+    get_user_model().objects.create_superuser("grace", password="only for tests")
+    assert "administrator" not in run("--release")
+
+
+def test_a_release_stops_at_what_is_wrong_before_it_changes_anything(settings: Any) -> None:
+    """HTTPS behind a proxy that is not named would redirect each page to itself, for ever."""
+    settings.HTTPS, settings.SITE_URL, settings.TRUSTED_PROXIES = True, "https://nightjar.example.org", []
+    path = settings.DATA_DIR / "camera-files"
+    with pytest.raises(CommandError, match="HTTPS is set and TRUSTED_PROXIES is not"):
+        run("--release")
+    settings.TRUSTED_PROXIES = ["127.0.0.1/32"]
+    settings.SECURE_SSL_REDIRECT = settings.SESSION_COOKIE_SECURE = settings.CSRF_COOKIE_SECURE = True
+    run("--release")
+    assert path.exists()
+
+
+def test_the_pages_files_of_an_image_are_left_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    settings.STATIC_ROOT = tmp_path / "static"
+    settings.STATIC_ROOT.mkdir()
+    (settings.STATIC_ROOT / "staticfiles.json").write_text("{}")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != settings.STATIC_ROOT and access(path, mode))
+    run("--release")
+    assert [path.name for path in settings.STATIC_ROOT.iterdir()] == ["staticfiles.json"]
 
 
 def test_a_data_folder_that_cannot_be_written_to_is_a_sentence(tmp_path: Path, settings: Any) -> None:

@@ -28,7 +28,7 @@ def test_nothing_is_removed_by_itself_unless_somebody_says_so(installation: Call
     [
         ("RETAIN_DAYS", "-1", "RETAIN_DAYS must be a whole number from 0 to 36500"),
         ("RETAIN_DAYS", "30d", "RETAIN_DAYS must be a whole number"),
-        ("RETAIN_BYTES", "500 GB", "RETAIN_BYTES must be a whole number"),
+        ("RETAIN_BYTES", "500 Gigs", "RETAIN_BYTES must be a number of bytes"),
         ("RETAIN_CAPTURES_DAYS", "31", "RETAIN_CAPTURES_DAYS must be 0, for ever, or at least 32"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import secrets
 from argparse import ArgumentParser
 from pathlib import Path
@@ -17,6 +18,7 @@ from django.db import DatabaseError
 
 from detection.keys import check_keys
 from project import folders
+from project.doctor.starting import require_good_settings
 
 ADMINISTRATOR = "admin"
 
@@ -26,19 +28,31 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--no-example", action="store_true", help="store no example clip")
+        parser.add_argument(
+            "--release",
+            action="store_true",
+            help="for a new version on many machines, once before its processes start: checks, the database, the "
+            "pages' files; no first administrator, model and example",
+        )
 
-    def handle(self, *, no_example: bool = False, **_: Any) -> None:
+    def handle(self, *, no_example: bool = False, release: bool = False, **_: Any) -> None:
         try:
             folders.data_folder(settings.DATA_DIR)
             folders.private_folder(folders.run_dir(settings.DATA_DIR))
             if settings.CAMERA_FILES_DIR.is_relative_to(settings.DATA_DIR):  # one elsewhere is the operator's
                 settings.CAMERA_FILES_DIR.mkdir(parents=True, exist_ok=True)
+            if release:
+                require_good_settings(self.stderr.write)
         except folders.StartError as error:
             raise CommandError(str(error)) from error
         check_keys()  # before anything is touched
         self._migrate()
         self._collect_static()
-        if not get_user_model().objects.filter(is_superuser=True).exists():
+        is_first = not get_user_model().objects.filter(is_superuser=True).exists()
+        if release:
+            if is_first:
+                self.stdout.write("Nobody is administrator yet: `manage.py prepare` makes one, and the first model.")
+        elif is_first:
             self._first_run(with_example=not no_example)
             # Last, so that the password stands at the end of what was printed, and a first start that was interrupted
             # is still the first one.
@@ -53,7 +67,10 @@ class Command(BaseCommand):
 
     def _collect_static(self) -> None:
         """Collects the pages' files where one has changed since the last time; compressing them takes seconds."""
-        stamp = Path(settings.STATIC_ROOT) / ".collected"
+        folder = Path(settings.STATIC_ROOT)
+        stamp = folder / ".collected"
+        if (folder / "staticfiles.json").exists() and not os.access(folder, os.W_OK):
+            return  # part of an image, which was built with them
         state = _static_state()
         if not stamp.exists() or stamp.read_text() != state:
             call_command("collectstatic", interactive=False, verbosity=0)
