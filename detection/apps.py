@@ -6,4 +6,11 @@ class DetectionConfig(AppConfig):
     verbose_name = "Nightjar"
 
     def ready(self) -> None:
-        from detection import checks  # noqa: F401  # registers them
+        from django.db.backends.signals import connection_created
+
+        from detection import (
+            checks,  # noqa: F401  # registers them
+            timing,
+        )
+
+        connection_created.connect(timing.watch, dispatch_uid="timing")

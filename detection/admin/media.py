@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
@@ -15,7 +16,7 @@ from django.shortcuts import render
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from detection.admin.facts import Facts, tell
+from detection.admin.facts import Facts, stored_name, tell
 from detection.models import Analysis, Chunk, Media, Model, Proxy, Sighting, Verdict
 from workers import tasks
 
@@ -41,8 +42,17 @@ class RunsAnalyses(admin.ModelAdmin):
 
 
 EDITABLE = ["name", "captured_at", "camera"]
-MEDIA_FACTS = ["sha256", "kind", "file", "bytes", "format", "codec", "width", "height", "duration_s", "frames"]
-MEDIA_FACTS += ["browser_plays", "captured_at_source", "uploaded_by", "is_example", "is_kept", "created_at"]
+MEDIA_FACTS: list[Any] = ["sha256", "kind", stored_name("file"), "bytes", "format", "codec", "width", "height"]
+MEDIA_FACTS += [
+    "duration_s",
+    "frames",
+    "browser_plays",
+    "captured_at_source",
+    "uploaded_by",
+    "is_example",
+    "is_kept",
+    "created_at",
+]
 
 
 @admin.register(Media)
@@ -136,7 +146,7 @@ class ChunkInline(admin.TabularInline):
 class AnalysisAdmin(Facts, RunsAnalyses):
     list_display = ["pk", "media", "model", "state", "share", "attempts", "is_current", "requested_at", "took", "error"]
     list_filter = ["state", "error_kind", "model", "is_current", "requested_at"]
-    search_fields = ["media__name", "media__sha256", "error"]
+    search_fields = ["media__name", "media__sha256", "error", "=correlation_id"]
     list_select_related = ["media", "model"]
     date_hierarchy = "requested_at"
     actions = ["again", "cancel", "retry"]

@@ -49,6 +49,17 @@ def operator(client):
     return client
 
 
+@pytest.mark.parametrize("name", ["media", "proxy"])
+def test_a_file_is_shown_by_its_name_and_never_by_its_address_in_a_bucket(admin, everything, monkeypatch, name):
+    """Which is signed: whoever has it needs no login."""
+    monkeypatch.setattr(type(default_storage._wrapped), "url", lambda *_: "http://s3/x?AWSAccessKeyId=KEY&Signature=s")
+    Proxy.objects.update(file="ab/copy.mp4")
+    row = (Media if name == "media" else Proxy).objects.get()
+    page = admin.get(reverse(f"admin:detection_{name}_change", args=[row.pk])).text
+    assert row.file.name in page
+    assert "Signature" not in page
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_record_has_its_list_its_search_and_its_page(admin, everything, name):
     url = reverse(f"admin:detection_{name}_changelist")
