@@ -5,6 +5,7 @@ from detection.models.camera import Camera
 from detection.models.capture import Capture
 from detection.models.chunk import Chunk
 from detection.models.event import CameraEvent, Notification
+from detection.models.heartbeat import Heartbeat
 from detection.models.loose_file import FilesGone, LooseFile
 from detection.models.media import Media
 from detection.models.model import Model
@@ -22,6 +23,7 @@ __all__ = [
     "Chunk",
     "EarlierResult",
     "FilesGone",
+    "Heartbeat",
     "LeaseLost",
     "LooseFile",
     "Media",

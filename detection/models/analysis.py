@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -13,6 +14,7 @@ from django.db.models import Exists, OuterRef, Q, Sum
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from detection import correlation
 from detection.models.clock import now
 from detection.models.loose_file import LooseFile
 from detection.models.media import Media
@@ -23,6 +25,8 @@ from detection.vision.types import Params, Span, Track
 
 if TYPE_CHECKING:
     from detection.models.chunk import Chunk
+
+log = logging.getLogger(__name__)
 
 BATCH = 500  # rows that one transaction changes
 SENT_AT_ONCE = 20  # of many that are retried; enough for the workers to begin
@@ -133,7 +137,7 @@ class Analysis(Work):
 
     @classmethod
     def _with_relations(cls) -> models.QuerySet[Any]:
-        return cls.objects.select_related("media")
+        return cls.objects.select_related("media", "model")
 
     @classmethod
     def claim_finish(cls, pk: int, worker: str) -> Self | None:
@@ -315,14 +319,20 @@ class Analysis(Work):
         from detection.models.chunk import Chunk
 
         closed = cls.objects.filter(pk__in=pks, state__in=[cls.State.FAILED, cls.State.CANCELLED])
+        # From now on it belongs to what opened it, and the log says what it was before.
+        belongs = {"correlation_id": correlation.current()} if correlation.current() else {}
         with transaction.atomic():
-            again = list(closed.select_for_update().order_by("pk").values_list("pk", flat=True))
+            before = dict(closed.select_for_update().order_by("pk").values_list("pk", "correlation_id"))
+            again = list(before)
             rows = cls.objects.filter(pk__in=again)
             planned = Exists(Chunk.objects.filter(analysis=OuterRef("pk")))
-            rows.filter(~planned).update(state=cls.State.QUEUED, step=cls.Step.PLAN, **UNTRIED, **changes)
-            rows.filter(planned).update(state=cls.State.RUNNING, step=cls.Step.DETECT, **UNTRIED, **changes)
+            rows.filter(~planned).update(state=cls.State.QUEUED, step=cls.Step.PLAN, **UNTRIED, **changes, **belongs)
+            rows.filter(planned).update(state=cls.State.RUNNING, step=cls.Step.DETECT, **UNTRIED, **changes, **belongs)
             undone = Chunk.objects.filter(analysis__in=again).exclude(state=Chunk.State.DONE)
-            undone.update(state=Chunk.State.QUEUED, frames_read=0, **UNTRIED)
+            undone.update(state=Chunk.State.QUEUED, frames_read=0, **UNTRIED, **belongs)
+        if again:
+            was = ", ".join(f"{pk} (its reference was {reference or 'none'})" for pk, reference in before.items())
+            log.info("opened again: analysis %s", was)
         return again
 
     # What the pages show

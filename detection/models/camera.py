@@ -225,7 +225,7 @@ class Camera(models.Model):
                 if stored is not None:
                     settle(stored, moment)
                 if stored is not None and address is not None:
-                    Capture.end_waiting(self)  # what failed at the old one says nothing of the new one
+                    Capture.end_waiting(stored)  # what failed at the old one says nothing of the new one
                 self._plan_from(moment)
             self.save()
 

@@ -12,6 +12,8 @@ from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
+from detection import correlation
+from detection.metrics.instruments import CAPTURES
 from detection.models.camera import Camera
 from detection.models.clock import now
 from detection.models.media import Media
@@ -40,6 +42,11 @@ NOBODY_AT_IT = Q(lease_until=None) | Q(lease_until__lt=Now())
 def plain(why: str) -> str:
     """A reason as its column takes it: PostgreSQL refuses a NUL in a text."""
     return why.replace("\0", "")[:500]
+
+
+def _count(outcome: str, camera_state: str, times: int) -> None:
+    if times:
+        CAPTURES.add(str(outcome), camera_state, by=times)
 
 
 class Capture(models.Model):
@@ -76,6 +83,7 @@ class Capture(models.Model):
     sent_at = models.DateTimeField(null=True, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(null=True, editable=False)
+    correlation_id = correlation.field()
 
     objects = VisibleQuerySet.as_manager()
 
@@ -146,8 +154,10 @@ class Capture(models.Model):
     def end_waiting(cls, camera: Camera) -> None:
         """Ends what its schedule planned and no worker is at: a paused camera is not called. Call with it locked."""
         waiting = cls.objects.filter(NOBODY_AT_IT, camera=camera, is_manual=False, state=cls.State.PLANNED)
-        waiting.exclude(kind="").update(state=cls.State.FAILED, **ENDED)
-        waiting.filter(kind="").update(state=cls.State.MISSED, kind="changed", why=WHY_CHANGED, **ENDED)
+        failed = waiting.exclude(kind="").update(state=cls.State.FAILED, **ENDED)
+        missed = waiting.filter(kind="").update(state=cls.State.MISSED, kind="changed", why=WHY_CHANGED, **ENDED)
+        _count(cls.State.FAILED, camera.state, failed)
+        _count(cls.State.MISSED, camera.state, missed)
 
     # Grabbing it
 
@@ -227,6 +237,7 @@ class Capture(models.Model):
             counts = ended and not self.is_manual and kind not in OURS
             if counts and camera is not None and self._is_of(camera):
                 camera.could_not(why, self.planned_at, known_at=min(now(), self.until or now()))
+        _count(self.State.FAILED, self.camera.state, ended)
         return bool(ended)
 
     def give_up(self) -> bool:
@@ -243,10 +254,14 @@ class Capture(models.Model):
         ended = 0
         for capture in expired.exclude(kind="").select_related("camera"):
             ended += capture._fail_safely()
-        missed = expired.filter(kind="")
-        over = {"state": cls.State.MISSED, **ENDED}
-        ended += missed.filter(attempts=0).update(kind="late", why=WHY_LATE, **over)
-        ended += missed.filter(attempts__gt=0).update(kind="worker_lost", why=WHY_LOST, **over)
+        missed, over = expired.filter(kind=""), {"state": cls.State.MISSED, **ENDED}
+        for state in set(missed.values_list("camera__state", flat=True)):
+            # Another sweep may be at it, too: whoever changes a row counts it.
+            of_state = missed.filter(camera__in=Camera.objects.filter(state=state))
+            lost = of_state.filter(attempts=0).update(kind="late", why=WHY_LATE, **over)
+            lost += of_state.filter(attempts__gt=0).update(kind="worker_lost", why=WHY_LOST, **over)
+            _count(cls.State.MISSED, state, lost)
+            ended += lost
         return ended
 
     def _fail_safely(self) -> bool:
@@ -255,7 +270,9 @@ class Capture(models.Model):
         except Exception:
             # A camera of which nothing can be noted must not keep the sweep from all others.
             log.exception("capture %s could not be ended with its camera %s", self.pk, self.camera_id)
-            return bool(self.mine().update(state=self.State.FAILED, **ENDED))
+            ended = self.mine().update(state=self.State.FAILED, **ENDED)
+            _count(self.State.FAILED, self.camera.state, ended)
+            return bool(ended)
 
     # What the pages show
 

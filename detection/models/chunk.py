@@ -56,7 +56,7 @@ class Chunk(Work):
 
     @classmethod
     def _with_relations(cls) -> models.QuerySet[Any]:
-        return cls.objects.select_related("analysis__media")
+        return cls.objects.select_related("analysis__media", "analysis__model")
 
     @property
     def span(self) -> Span:
@@ -66,7 +66,15 @@ class Chunk(Work):
     def plan(cls, analysis: Analysis, spans: Sequence[Span]) -> list[Chunk]:
         """The chunk rows of an analysis, not yet saved."""
         return [
-            cls(analysis=analysis, number=s.number, start_s=s.start_s, end_s=s.end_s, frames=s.frames) for s in spans
+            cls(
+                analysis=analysis,
+                number=s.number,
+                start_s=s.start_s,
+                end_s=s.end_s,
+                frames=s.frames,
+                correlation_id=analysis.correlation_id,
+            )
+            for s in spans
         ]
 
     def done_at_once(self, detections: bytes, stats: DetectStats) -> None:

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, connection, transaction
 
+from detection import correlation
+from detection.metrics.instruments import CAPTURES
 from detection.models.camera import Camera
 from detection.models.capture import WHY_BREAKER, WHY_BUSY, WHY_CHANGED, WHY_STANDSTILL, Capture
 from detection.models.clock import now
@@ -61,6 +63,9 @@ def plan_due() -> list[Capture]:
             times, done = times + plan.times, done + 1
         _move_on(cameras[:done])
         captures = _record(captures)
+    for capture in captures:
+        if capture.state == Capture.State.MISSED:
+            CAPTURES.add(Capture.State.MISSED.value, capture.camera.state, by=capture.times)
     late = [capture for capture in captures if capture.kind == "standstill"]
     if late:
         lost = sum(capture.times for capture in late)
@@ -165,7 +170,9 @@ def _plan(camera: Camera, moment: datetime, *, is_busy: bool) -> Plan:
     if is_busy:
         plan.missed.append(Capture.missed(camera, [latest], "busy", WHY_BUSY))
     else:
-        plan.planned = Capture(camera=camera, planned_at=latest, until=until, sent_at=moment)
+        plan.planned = Capture(
+            camera=camera, planned_at=latest, until=until, sent_at=moment, correlation_id=correlation.new()
+        )
     return plan
 
 

@@ -20,6 +20,7 @@ class Proxy(Work):
 
     class Meta:
         verbose_name_plural = "proxies"
+        indexes = [models.Index(fields=["id"], condition=Work.UNFINISHED, name="proxy_unfinished")]
 
     def __str__(self) -> str:
         return f"Proxy of {self.media}"

@@ -10,18 +10,27 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from detection import correlation
+from detection.scrub import scrub
 
 NO_ERROR = {"error": "", "error_kind": "", "error_detail": ""}
 UNCLAIMED = {"lease": None, "lease_until": None}
-UNTRIED = {"attempts": 0, "lapses": 0, **UNCLAIMED, "sent_at": None, "finished_at": None, **NO_ERROR}
+UNTRIED = {
+    "attempts": 0, "lapses": 0, **UNCLAIMED, "queued_at": Now(), "sent_at": None, "finished_at": None, **NO_ERROR
+}  # fmt: skip
 
 
 def error_fields(kind: str, message: str, detail: str) -> dict[str, str]:
-    """The columns of an error, within what they can hold: PostgreSQL refuses a NUL in a text."""
+    """The columns of an error, within what they can hold: PostgreSQL refuses a NUL in a text.
+
+    People read them, and libraries put whole addresses into their exceptions.
+    """
     return {
         "error_kind": kind,
-        "error": message.replace("\0", "")[:1000],
-        "error_detail": detail.replace("\0", ""),
+        "error": scrub(message.replace("\0", ""))[:1000],
+        "error_detail": scrub(detail.replace("\0", "")),
     }
 
 
@@ -61,12 +70,16 @@ class Work(models.Model):
     worker = models.CharField(max_length=100, blank=True, editable=False)
     lease = models.UUIDField(null=True, editable=False, unique=True)
     lease_until = models.DateTimeField(null=True, editable=False)
+    queued_at = models.DateTimeField(
+        default=timezone.now, editable=False, help_text="Since when it waits, or waited, for a worker."
+    )
     sent_at = models.DateTimeField(null=True, editable=False)
     started_at = models.DateTimeField(null=True, editable=False)
     finished_at = models.DateTimeField(null=True, editable=False)
     error_kind = models.CharField(max_length=40, blank=True, editable=False)
     error = models.CharField("what went wrong", max_length=1000, blank=True, editable=False)
     error_detail = models.TextField("technical detail", blank=True, editable=False)
+    correlation_id = correlation.field()
 
     class Meta:
         abstract = True
@@ -156,6 +169,7 @@ class Work(models.Model):
             "state": self.State.QUEUED,
             "attempts": F("attempts") if counted else F("attempts") - 1,
             **UNCLAIMED,
+            "queued_at": Now(),
             "sent_at": Now() + timedelta(seconds=delay_s) if delay_s else None,  # the next sweep sends it
             **error_fields("", error, detail),
         }

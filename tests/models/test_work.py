@@ -9,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from detection.models import Analysis, Chunk, LeaseLost
+from detection.scrub import scrub
 from detection.vision.types import DetectStats
 from tests.cast import SPANS, a_media, a_running_analysis, do_chunks
 from tests.databases import on_postgresql
@@ -38,6 +39,18 @@ def test_a_claim_counts_the_attempt_and_keeps_the_first_start():
     second = Chunk.claim(chunk.pk, "two")
     assert (first.attempts, second.attempts) == (1, 2)
     assert first.started_at == second.started_at
+
+
+def test_an_error_is_kept_without_what_is_secret_in_the_words_of_libraries():
+    chunk = Chunk.claim(a_running_analysis().chunks.first().pk, "one")
+    said = "OSError: cannot open rtsp://admin:s3cret@10.0.0.5/x?pwd=s3cret"
+    chunk.hand_back(said, f"Traceback …\n{said}")
+    chunk.refresh_from_db()
+    assert (chunk.error, chunk.error_detail) == (scrub(said), f"Traceback …\n{scrub(said)}")
+    assert Chunk.claim(chunk.pk, "two").fail("unexpected", said, said)
+    chunk.refresh_from_db()
+    assert "s3cret" not in chunk.error + chunk.error_detail
+    assert "10.0.0.5" in chunk.error
 
 
 def test_a_lease_that_ran_out_is_the_same_attempt_taken_up_by_another():
