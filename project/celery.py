@@ -13,7 +13,7 @@ warnings.simplefilter("ignore", SecurityWarning)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
-app = Celery("nightjar")
+app = Celery("nightjar", task_cls="workers.named:NamedTask", events="project.events:Events")
 
 
 @app.on_configure.connect
@@ -49,7 +49,8 @@ def _require_keys(**_: object) -> None:
 @worker_init.connect
 def _look_after_the_processes(**_: object) -> None:
     """What the processes of a worker share with its main process must be there before the first of them."""
-    import workers.pulse  # noqa: F401 (it listens to the worker's signals)
+    import workers.memory
+    import workers.pulse  # noqa: F401 (they listen to the worker's signals)
 
 
 app.autodiscover_tasks(["workers"])

@@ -9,6 +9,7 @@ also tells each program itself, for the case that both are killed at once.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import re
 import selectors
@@ -19,9 +20,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from detection.scrub import scrub
 from project.folders import StartError
 
 FIRST_RESTART_S = 0.5
@@ -32,6 +35,7 @@ COLOURS = (36, 33, 32, 35, 34, 31)
 # When the launcher was killed, the broker ends with all the others, so a worker may wait for it in vain.
 GUARDIAN_GRACE_S = 4.0
 PR_SET_PDEATHSIG = 1
+NO_PROCESS = {"release"}  # by the convention of Procfiles: what is done once, before the processes of a version start
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -44,7 +48,7 @@ class Program:
 
 
 def read_procfile(path: Path) -> list[Program]:
-    """The programs of a Procfile in its order; raises StartError."""
+    """The programs of a Procfile in its order, without its release; raises StartError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -57,9 +61,10 @@ def read_procfile(path: Path) -> list[Program]:
         if not match or match[1] in {program.name for program in programs}:
             raise StartError(f"Line {number} of {path} is not “name: command” with a name of its own.")
         programs.append(Program(match[1], match[2]))
-    if not programs:
+    processes = [program for program in programs if program.name not in NO_PROCESS]
+    if not processes:
         raise StartError(f"The Procfile {path} names no process.")
-    return programs
+    return processes
 
 
 def _end_with_parent(launcher: int) -> None:
@@ -68,6 +73,16 @@ def _end_with_parent(launcher: int) -> None:
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != launcher:  # gone in the moment between
         os._exit(1)
+
+
+def _is_of_our_log(line: bytes) -> bool:
+    """Whether it is one of our lines of JSON, and whole."""
+    if not line.startswith(b"{"):
+        return False
+    try:
+        return "event" in json.loads(line)
+    except (ValueError, RecursionError):
+        return False
 
 
 @dataclass
@@ -102,6 +117,7 @@ class Launcher:
     lock: int | None = None
     follow_parent: bool = False
     out: BinaryIO = field(default_factory=lambda: sys.stdout.buffer)
+    json: bool = False  # whether its own words are lines of JSON, too
     colour: bool = field(default_factory=lambda: sys.stdout.isatty() and "NO_COLOR" not in os.environ)
 
     def __post_init__(self) -> None:
@@ -132,8 +148,12 @@ class Launcher:
     def stop(self) -> None:
         self.stops += 1
 
-    def say(self, text: str, name: str = "nightjar") -> None:
-        self._print(name, text.encode())
+    def say(self, text: str) -> None:
+        if self.json:
+            moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            facts = {"timestamp": moment, "level": "info", "event": text, "logger": "launcher", "process": "nightjar"}
+            text = json.dumps(facts, ensure_ascii=False)
+        self._print("nightjar", text.encode())
 
     # ---- starting
 
@@ -298,9 +318,23 @@ class Launcher:
         process.stdout.close()
 
     def _print(self, name: str, line: bytes) -> None:
-        label = f"{name:<{self.width}} | "
+        if not self.colour and _is_of_our_log(line):
+            label = ""  # it says itself who wrote it, is scrubbed, and must stay JSON
+        else:
+            # What was not made by our log, such as the last words of a native library, may hold anything.
+            line = scrub(line.decode("utf-8", "replace")).encode()
+            label = f"{name:<{self.width}} | "
         if self.colour:
             label = f"\x1b[{COLOURS[self.names.index(name) % len(COLOURS)]}m{label}\x1b[0m"
-        with suppress(OSError, ValueError):  # the terminal is gone: there is nobody to tell, and the work goes on
+        try:
             self.out.write(label.encode() + line.rstrip(b"\r") + b"\n")
             self.out.flush()
+        except (OSError, ValueError):  # the terminal is gone: there is nobody to tell, and the work goes on
+            self._tell_nobody()
+
+    def _tell_nobody(self) -> None:
+        """From here on what is printed goes nowhere: Python, too, would try once more at its end, and fail over it."""
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.out.fileno())
+            os.close(nowhere)

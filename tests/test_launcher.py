@@ -15,11 +15,11 @@ import pytest
 
 from project.folders import StartError
 from project.launcher import read_procfile
+from tests.conftest import ROOT
 from tests.processes import MARK, kill_marked, marked, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
-ROOT = Path(__file__).resolve().parent.parent
 GRACE_S = 2.0
 LAUNCH = f"""
 import os, sys
@@ -309,7 +309,7 @@ def test_the_greeting_comes_once_and_when_the_web_answers(launch, tmp_path: Path
 
 def test_comments_and_empty_lines_of_a_procfile_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "Procfile"
-    path.write_text("# what runs\n\nweb: exec a --b 'c: d'\n  # more\nworker-2:e\n")
+    path.write_text("# what runs\n\nrelease: once\nweb: exec a --b 'c: d'\n  # more\nworker-2:e\n")
     assert [(program.name, program.command) for program in read_procfile(path)] == [
         ("web", "exec a --b 'c: d'"),
         ("worker-2", "e"),
@@ -322,6 +322,7 @@ def test_comments_and_empty_lines_of_a_procfile_are_left_out(tmp_path: Path) -> 
         ("web exec\n", "Line 1 of .* is not"),
         ("web: a\nweb: b\n", "Line 2 of .* is not"),
         ("web:\n", "Line 1 of .* is not"),
+        ("release: migrate\n", "names no process"),
         ("# nothing\n", "names no process"),
     ],
 )

@@ -8,11 +8,12 @@ import time
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
-from detection import disk
+from detection import correlation, disk
 from detection.fields import WrongKey
 from detection.models import Analysis, Camera, Capture, LeaseLost, Trial
 from detection.models.clock import now
 from detection.models.intake import take_in_capture
+from workers import measuring, outcome, trail
 from workers.again import TryAgain
 from workers.grab import GrabError, Limits, Policy, grab
 from workers.lease import worker_name
@@ -31,12 +32,21 @@ def grab_one(pk: int) -> Analysis | None:
     capture = Capture.claim(pk, worker_name())
     if capture is None:
         return None
+    trail.belongs_to(capture.correlation_id)
+    with correlation.of_row(capture.correlation_id):
+        return _grab_claimed(capture)
+
+
+def _grab_claimed(capture: Capture) -> Analysis | None:
     try:
         if disk.is_nearly_full():
             _refused(capture)
             return None
         snapshot = grab(capture.camera.secret_source, limits(capture), policy())
-        return take_in_capture(capture, snapshot)
+        analysis = take_in_capture(capture, snapshot)
+        measuring.grabbed(capture)
+        outcome.note(outcome.DONE)
+        return analysis
     except LeaseLost as lost:
         log.info("dropped: %s", lost)
     except GrabError as error:
@@ -45,10 +55,10 @@ def grab_one(pk: int) -> Analysis | None:
         _failed(capture, "keys", NO_KEY, permanent=True)
     except (OperationalError, InterfaceError):
         # The row cannot be written. Its lease runs out, and the sweep goes on from there; no fault of the camera.
-        log.exception("the database failed while grabbing capture %s", pk)
+        log.exception("the database failed while grabbing capture %s", capture.pk)
         connection.close()
     except Exception as error:  # a storage has errors of many kinds; whatever a camera can cause is a GrabError
-        log.exception("the picture of capture %s could not be stored", pk)
+        log.exception("the picture of capture %s could not be stored", capture.pk)
         if disk.says_full(error):
             _failed(capture, "disk_full", FULL, permanent=False)
         else:
@@ -80,8 +90,10 @@ def try_source(pk: int) -> None:
             snapshot = grab(trial.secret_source, limits(), policy())
         except GrabError as error:
             trial.fail(error.kind, str(error))
+            outcome.note(outcome.FAILED)
             return
         trial.finish(snapshot.preview, snapshot.info.width, snapshot.info.height, time.monotonic() - began)
+        outcome.note(outcome.DONE)
 
 
 def limits(capture: Capture | None = None) -> Limits:
@@ -114,6 +126,8 @@ def _refused(capture: Capture) -> None:
     """Ends it for want of room; its next planned time may have it again."""
     global _said_at
     capture.attempt_failed("disk_full", NEARLY_FULL, permanent=True)
+    measuring.not_grabbed("disk_full")
+    outcome.note(outcome.FAILED)
     is_news = time.monotonic() - _said_at > SAID_EVERY_S
     if is_news:
         _said_at = time.monotonic()
@@ -124,8 +138,10 @@ def _failed(capture: Capture, kind: str, why: str, *, permanent: bool) -> None:
     """Records it. The log has the first failure of a camera; what it goes on with is on its page."""
     is_news = not capture.camera.failures
     delay_s = capture.attempt_failed(kind, why, permanent=permanent)
+    measuring.not_grabbed(kind)
     name = f"camera {capture.camera_id} ({capture.camera}), capture {capture.pk}, attempt {capture.attempts}"
     if delay_s is None:
+        outcome.note(outcome.FAILED)
         log.log(logging.WARNING if is_news else logging.DEBUG, "%s failed: %s", name, why)
         return
     log.info("%s, again in %.1f s: %s", name, delay_s, why)

@@ -7,15 +7,16 @@ import re
 import socket
 from typing import Any
 
-from celery import Task
 from celery.worker import state
 from celery.worker.request import Request
 from django.conf import settings
 from django.db import Error as DatabaseFault
 from django.db import connections
 
+from detection import correlation
 from detection.models import Analysis, Chunk, Proxy, Work
-from workers import stopping
+from workers import outcome, stopping, trail
+from workers.named import NamedTask
 
 log = logging.getLogger(__name__)
 
@@ -38,14 +39,18 @@ class ReportingRequest(Request):  # type: ignore[misc]
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         error = getattr(exc_info.exception, "exc", exc_info.exception)
-        if type(error).__name__ == "WorkerLostError":
-            report_crash(process_name(self.worker_pid), str(error))
-        super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+        with trail.of_message(self):
+            if type(error).__name__ == "WorkerLostError":
+                trail.died(self, outcome.HANDED_BACK if _is_stopped() else outcome.CRASHED)
+                report_crash(process_name(self.worker_pid), str(error))
+            super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
-        if not soft:
-            report_too_long(process_name(self.worker_pid))
-        super().on_timeout(soft, timeout)
+        with trail.of_message(self):
+            if not soft:
+                trail.died(self, outcome.TOO_LONG)
+                report_too_long(process_name(self.worker_pid))
+            super().on_timeout(soft, timeout)
 
 
 def process_name(pid: int) -> str:
@@ -53,7 +58,7 @@ def process_name(pid: int) -> str:
     return f"{socket.gethostname()}:{pid}"[:100]
 
 
-class WorkTask(Task):  # type: ignore[misc]
+class WorkTask(NamedTask):
     """A task that works on a row."""
 
     Request = "workers.crash:ReportingRequest"
@@ -64,14 +69,17 @@ def report_crash(worker: str, error: str) -> None:
 
     While the worker stops, its processes are ended from outside, and no attempt is counted.
     """
+    give_back(worker, f"The worker process ended over it: {in_words(error)}.", counted=not _is_stopped())
+
+
+def _is_stopped() -> bool:
     ends = state.should_terminate is not None and state.should_terminate is not False  # else the exit status: 0, too
-    is_stopped = stopping.is_said() or ends
-    give_back(worker, f"The worker process ended over it: {in_words(error)}.", counted=not is_stopped)
+    return stopping.is_said() or ends
 
 
 def give_back(worker: str, why: str, *, counted: bool = True) -> None:
     """What a process had claimed is free again; it was an attempt, and perhaps the last, unless it is not counted."""
-    _at_the_rows(worker, lambda rows: rows.crashed(worker, why, counted=counted))
+    _at_the_rows(worker, why, lambda rows: rows.crashed(worker, why, counted=counted))
 
 
 def report_too_long(worker: str) -> None:
@@ -83,7 +91,7 @@ def report_too_long(worker: str) -> None:
             row.fail("too_long", too_long_sentence(rows))
         return claimed
 
-    _at_the_rows(worker, fail)
+    _at_the_rows(worker, "It took longer than it may.", fail)
 
 
 def too_long_sentence(rows: type[Work]) -> str:
@@ -100,12 +108,13 @@ def in_words(error: str) -> str:
     return "it was gone"
 
 
-def _at_the_rows(worker: str, change: Any) -> None:
+def _at_the_rows(worker: str, why: str, change: Any) -> None:
     """Does it to every kind of work, and keeps no connection, which the main process would share with its children."""
     try:
         for rows in KINDS_OF_WORK:
             for row in change(rows):
-                log.error("%s %s: its process %s died", rows._meta.verbose_name, row.pk, worker)
+                with correlation.of_row(row.correlation_id):
+                    log.error("%s %s: its process %s died: %s", rows._meta.verbose_name, row.pk, worker, why)
     except DatabaseFault:
         log.exception("could not say that the process %s died; what it had is free when its lease runs out", worker)
     finally:

@@ -28,6 +28,7 @@ class Unit:
 
     task: str
     pk: int
+    correlation_id: str = ""
 
 
 class Turns:
@@ -72,6 +73,6 @@ def waited_for() -> Unit | None:
     for task, kind, rows in found:
         # What was handed back to be tried again later waits until then.
         due = rows.filter(kind.has_a_try_left(), Q(sent_at=None) | Q(sent_at__lte=Now()))
-        if (pk := due.order_by("pk").values_list("pk", flat=True).first()) is not None:
-            return Unit(task, pk)
+        if (first := due.order_by("pk").values_list("pk", "correlation_id").first()) is not None:
+            return Unit(task, *first)
     return None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,7 +48,9 @@ class Keeper:
         self._progress: dict[str, Any] = {}
         self._over_for: LeaseLost | None = None
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name=f"lease-{work.pk}", daemon=True)
+        # In a copy of the context: what it logs has the correlation id of the work.
+        keep = partial(contextvars.copy_context().run, self._keep)
+        self._thread = threading.Thread(target=keep, name=f"lease-{work.pk}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

@@ -7,6 +7,7 @@ import time
 
 from django.conf import settings
 
+from detection.metrics.instruments import RETENTION_BYTES, RETENTION_MEDIA
 from detection.models.pruning import Outcome, prune, sentence
 from detection.models.retention import has_rules
 from workers import stopping
@@ -22,6 +23,8 @@ def prune_for_a_while() -> bool:
         return False
     began = time.monotonic()
     outcome = prune(lambda: time.monotonic() - began < RUN_S and not stopping.is_said())
+    RETENTION_MEDIA.add(by=outcome.summary.total.media)
+    RETENTION_BYTES.add(by=outcome.summary.total.bytes)
     _tell(outcome, time.monotonic() - began)
     return not outcome.is_done
 

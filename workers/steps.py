@@ -28,7 +28,9 @@ from detection.vision.frames import plan_spans
 from detection.vision.pack import pack, unpack
 from detection.vision.proxy import make_proxy
 from detection.vision.types import FrameDetections, Frames, MediaKind, Params, Span
+from workers import measuring
 from workers.lease import Keeper, worker_name
+from workers.stages import stage
 from workers.working import renew_connection, working_on
 
 log = logging.getLogger(__name__)
@@ -40,7 +42,8 @@ def plan(pk: int) -> list[Chunk] | None:
     A picture is no more than one chunk: what there is to do with it is done at once, under the claim on its analysis,
     which spares most of the rows' changes. Nothing is left to do then.
     """
-    analysis = Analysis.claim(pk, worker_name())
+    with stage("claim"):
+        analysis = Analysis.claim(pk, worker_name())
     if analysis is None:
         return None
     with working_on(analysis) as keeper:
@@ -48,9 +51,11 @@ def plan(pk: int) -> list[Chunk] | None:
         if kind_of(media) == "image":
             _do_picture(analysis, keeper)
             return []
-        path, chunk_s = media.local_path(), analysis.parameters.chunk_s
-        spans = plan_spans(path, chunk_s, on_packet=lambda _frames, _end_s: keeper.check())
-        return analysis.planned(spans)
+        with stage("open"):
+            path, chunk_s = media.local_path(), analysis.parameters.chunk_s
+        with stage("plan"):
+            spans = plan_spans(path, chunk_s, on_packet=lambda _frames, _end_s: keeper.check())
+            return analysis.planned(spans)
     return None
 
 
@@ -61,11 +66,19 @@ class Looked:
     ready: Analysis | None
 
 
+def _opened(analysis: Analysis) -> tuple[Path, Detector]:
+    with stage("open"):
+        path = analysis.media.local_path()
+    with stage("load"):
+        return path, detector_of(analysis)
+
+
 def _do_picture(analysis: Analysis, keeper: Keeper) -> None:
-    path, detector = analysis.media.local_path(), detector_of(analysis)
+    path, detector = _opened(analysis)
     keeper.check()
     span = Span(0, 0.0, 0.0, 1)
     frames, stats = pipeline.detect(path, "image", span, detector, analysis.parameters)
+    measuring.looked(stats, analysis.model)
     (only,) = Chunk.plan(analysis, [span])
     only.done_at_once(pack(frames), stats)
     _conclude(analysis, keeper, frames, only)
@@ -73,12 +86,13 @@ def _do_picture(analysis: Analysis, keeper: Keeper) -> None:
 
 def detect(pk: int) -> Looked | None:
     """Looks at one chunk."""
-    chunk = Chunk.claim(pk, worker_name())
+    with stage("claim"):
+        chunk = Chunk.claim(pk, worker_name())
     if chunk is None:
         return None
     with working_on(chunk) as keeper:
         analysis = chunk.analysis
-        path, detector = analysis.media.local_path(), detector_of(analysis)
+        path, detector = _opened(analysis)
         keeper.check()  # from here on it is to come back every moment
         frames, stats = pipeline.detect(
             path,
@@ -89,14 +103,17 @@ def detect(pk: int) -> Looked | None:
             on_progress=lambda frames_read: keeper.check(frames_read=frames_read),
         )
         renew_connection(keeper)
-        is_last = chunk.finish(pack(frames), stats)
+        measuring.looked(stats, analysis.model)
+        with stage("store"):
+            is_last = chunk.finish(pack(frames), stats)
         return Looked(analysis if is_last and analysis.go_on_to_finish(worker_name()) else None)
     return None
 
 
 def finish(pk: int) -> bool:
     """Tracks over all chunks in order and stores the sightings; answers whether this call did it."""
-    analysis = Analysis.claim_finish(pk, worker_name())
+    with stage("claim"):
+        analysis = Analysis.claim_finish(pk, worker_name())
     return track(analysis) if analysis else False
 
 
@@ -114,18 +131,23 @@ def _conclude(analysis: Analysis, keeper: Keeper, frames: Frames, only: Chunk | 
     """Tracks, cuts the thumbnails, and stores the result."""
     began = time.perf_counter()
     media = analysis.media
-    tracks = pipeline.track(kind_of(media), frames, analysis.parameters, keeper.check)
+    with stage("track"):
+        tracks = pipeline.track(kind_of(media), frames, analysis.parameters, keeper.check)
     # A name of its own for each time it is made: what a lost worker still writes harms nobody.
     stem = f"{media.folder}/sightings/{analysis.pk}-{secrets.token_hex(4)}"
     thumbnails = {number: f"{stem}-{number}.jpg" for number in range(1, len(tracks) + 1)}
     with LooseFile.expecting(thumbnails.values()) if tracks else nullcontext() as batch:
         if tracks:
-            with keeper.waiting():
-                path = media.local_path()
-            for index, jpeg in pipeline.thumbnails(path, kind_of(media), tracks, on_progress=keeper.check):
-                put(thumbnails[index + 1], jpeg)
+            with stage("thumbnails"):
+                with keeper.waiting():
+                    path = media.local_path()
+                for index, jpeg in pipeline.thumbnails(path, kind_of(media), tracks, on_progress=keeper.check):
+                    put(thumbnails[index + 1], jpeg)
         renew_connection(keeper)
-        analysis.finish(tracks, thumbnails, time.perf_counter() - began, batch, only)
+        took_s = time.perf_counter() - began
+        with stage("store"):
+            analysis.finish(tracks, thumbnails, took_s, batch, only)
+    measuring.concluded(analysis, tracks)
 
 
 def proxy(pk: int) -> bool:
@@ -135,7 +157,8 @@ def proxy(pk: int) -> bool:
         return False
     # Made on the disk where it will lie, which a rename then is enough for.
     with working_on(row) as keeper, part_in(settings.INCOMING_DIR) as part:
-        make_proxy(row.media.local_path(), Path(part.name), on_progress=lambda _frames: keeper.check())
+        with stage("copy"):
+            make_proxy(row.media.local_path(), Path(part.name), on_progress=lambda _frames: keeper.check())
         name = f"{row.media.folder}/proxy-{secrets.token_hex(4)}.mp4"
         with MovableFile(Path(part.name)) as file, LooseFile.expecting([name]) as batch:
             size = file.size

@@ -14,6 +14,7 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
+from detection import correlation
 from detection.models import Analysis, Capture, Chunk, Notification, Proxy, Trial, Work
 from workers.lanes import AGAIN, queue_for
 
@@ -41,6 +42,7 @@ class Due:
     rows: type[Work]
     pk: int
     queue: str
+    correlation_id: str = ""
 
 
 def due_work() -> Iterator[Due]:
@@ -83,10 +85,12 @@ def _due(task: str, rows: type[Work], found: QuerySet[Any], queue: str) -> Itera
         # Asked only where it matters: that is a connection of its own.
         if in_lane.filter(lease_until=None).exists() and queue_length(queue_for(lane, queue)) >= WINDOW:
             in_lane = in_lane.filter(lease_until__isnull=False)
-        for pk, lease_until in in_lane.order_by("pk").values_list("pk", "lease_until")[: 2 * WINDOW]:
+        oldest = in_lane.order_by("pk").values_list("pk", "lease_until", "correlation_id")
+        for pk, lease_until, correlation_id in oldest[: 2 * WINDOW]:
             if _takes_turn(rows, pk):
                 # What lost its worker has waited its turn already, and a queue may be hours long.
-                yield Due(task, rows, pk, AGAIN if lease_until and column else queue_for(lane, queue))
+                waited = bool(lease_until and column)
+                yield Due(task, rows, pk, AGAIN if waited else queue_for(lane, queue), correlation_id)
 
 
 def _takes_turn(rows: type[Work] | type[Capture], pk: int) -> bool:
@@ -106,7 +110,8 @@ def give_up() -> int:
                 why = f"It was begun {row.attempts} times; it is not tried again by itself. {row.error}".strip()
             # A worker that was only slow may have renewed its lease since the row was read.
             if row.fail("worker_lost", why, only=spent):
-                log.error("%s %s is given up: %s", rows._meta.verbose_name, row.pk, why)
+                with correlation.of_row(row.correlation_id):
+                    log.error("%s %s is given up: %s", rows._meta.verbose_name, row.pk, why)
                 lost += 1
     return lost
 

@@ -15,9 +15,16 @@ from django.conf import settings
 from django.db import Error as DatabaseFault
 from kombu.exceptions import OperationalError
 
+from detection import correlation
 from detection.models import Analysis, Capture, Chunk, Proxy, Trial, Work
 from detection.models.planning import follow_the_clock, plan_due
+from workers import (
+    check_in,
+    outcome,
+    trail,
+)
 from workers.again import TryAgain
+from workers.away import Away
 from workers.crash import WorkTask
 from workers.lanes import AGAIN, BULK, Turns, queue_for
 from workers.sweep import due_work, unclaimed_captures
@@ -26,6 +33,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 PRUNE_S = 3600.0  # then beat has sent the next
 turns = Turns()
+away = Away()
 
 
 @shared_task(bind=True, base=WorkTask, max_retries=None)
@@ -59,8 +67,9 @@ def _plan(analysis_pk: int, task: Task | None = None) -> bool:
 
     chunks = _attempt(task or analyse, analysis_pk, steps.plan, in_passing=task is None)
     for chunk in chunks or []:
-        if not _send(analyse_chunk, Chunk, chunk.pk, chunk.analysis.lane):
-            break  # each further one would wait for the broker, and the sweep sends them all
+        with correlation.of_row(chunk.correlation_id):
+            if not _send(analyse_chunk, Chunk, chunk.pk, chunk.analysis.lane):
+                break  # each further one would wait for the broker, and the sweep sends them all
     return chunks is not None
 
 
@@ -92,8 +101,9 @@ def _in_turn(task: Task, rows: type[Work], pk: int, step: Step) -> None:
             turns.took(Analysis.Lane.BULK if is_bulk else Analysis.Lane.INTERACTIVE)
         return
     try:
-        if STEPS[first.task](first.pk):
-            turns.took(Analysis.Lane.INTERACTIVE)
+        with correlation.of_row(first.correlation_id), trail.instead(task, first.task, first.pk):
+            if STEPS[first.task](first.pk):
+                turns.took(Analysis.Lane.INTERACTIVE)
     finally:
         _send(task, rows, pk, Analysis.Lane.BULK)
 
@@ -127,15 +137,19 @@ def notify(self: Task, notification_pk: int) -> None:
 @shared_task
 def sweep() -> None:
     """Plans the captures that are due; sends again what no worker has: never sent, lost with the broker or a worker."""
+    away.is_over()  # or this message would not have come
     Trial.forget_old()
     Capture.end_expired()
     follow_the_clock()
     if not (_send_captures(plan_due()) and _send_captures(unclaimed_captures())):
         return
     for due in due_work():
-        if not _publish(current_app.tasks[f"{__name__}.{due.task}"], due.pk, due.queue):
+        with correlation.of_row(due.correlation_id):  # the message that had it may be lost
+            sent = _publish(current_app.tasks[f"{__name__}.{due.task}"], due.pk, due.queue)
+        if not sent:
             due.rows.mark_unsent(due.pk)
             return
+    check_in.swept()
 
 
 @shared_task(bind=True)
@@ -156,9 +170,10 @@ def prune(self: Task) -> None:
 
 @shared_task
 def tidy() -> None:
-    """Clears away files that no row names any more, or that killed processes left."""
+    """Clears away files that no row names any more, or that killed processes left; forgets processes that are gone."""
     from workers import tidying
 
+    tidying.forget_processes()
     tidying.tidy()
 
 
@@ -174,36 +189,47 @@ def send_trial(trial: Trial) -> bool:
 
 def _send_captures(captures: Sequence[Capture]) -> bool:
     """Sends many through one connection; their rows say already that they were sent."""
+    if not captures:
+        return True
+    if away.is_so():
+        log.info("the broker was away just now, the sweep will send the captures that are still fresh then")
+        return False
     try:
         with current_app.producer_or_acquire() as producer:
             for capture in captures:
-                grab.apply_async((capture.pk,), queue=capture.camera.queue, producer=producer)
+                with correlation.of_row(capture.correlation_id):
+                    grab.apply_async((capture.pk,), queue=capture.camera.queue, producer=producer)
     except OperationalError as error:
+        away.note()
         log.warning("the broker is away, the sweep will send the captures that are still fresh then: %s", error)
         return False
+    away.is_over()
     return True
 
 
 def send_analysis(analysis: Analysis) -> bool:
     """Sends a queued or reopened analysis on its way; false where the broker is away: then the sweep will send it."""
-    if analysis.step == Analysis.Step.PLAN:
-        return _send(analyse, Analysis, analysis.pk, analysis.lane)
-    chunks = analysis.chunks.exclude(state=Chunk.State.DONE)
-    if not chunks:
-        return _send(finish, Analysis, analysis.pk, analysis.lane)
-    return all(_send(analyse_chunk, Chunk, chunk.pk, analysis.lane) for chunk in chunks)
+    with correlation.of_row(analysis.correlation_id):
+        if analysis.step == Analysis.Step.PLAN:
+            return _send(analyse, Analysis, analysis.pk, analysis.lane)
+        chunks = analysis.chunks.exclude(state=Chunk.State.DONE)
+        if not chunks:
+            return _send(finish, Analysis, analysis.pk, analysis.lane)
+        return all(_send(analyse_chunk, Chunk, chunk.pk, analysis.lane) for chunk in chunks)
 
 
 def send_proxy(proxy: Proxy) -> bool:
     """As ``send_analysis``, for the copy that browsers can play."""
-    return _send(make_proxy, Proxy, proxy.pk)
+    with correlation.of_row(proxy.correlation_id):
+        return _send(make_proxy, Proxy, proxy.pk)
 
 
 def _attempt(task: Task, pk: int, step: Callable[[int], T], *, in_passing: bool = False, lane: str = "") -> T | None:
     """Does a step; what may pass is tried again later, by a retry of Celery's or, in another task, by a message."""
     try:
-        return step(pk)
+        result = step(pk)
     except TryAgain as again:
+        outcome.note(outcome.RETRIED if again.delay_s else outcome.HANDED_BACK)
         if not again.delay_s:  # this worker stops; another goes on with it
             _publish(task, pk, AGAIN if task in (analyse, analyse_chunk, finish) else None)
         elif in_passing:
@@ -211,6 +237,9 @@ def _attempt(task: Task, pk: int, step: Callable[[int], T], *, in_passing: bool 
         else:
             raise task.retry(countdown=again.delay_s) from None
         return None
+    if result is None or result is False:
+        outcome.note(outcome.DROPPED)
+    return result
 
 
 def _send(task: Any, rows: type[Work], pk: int, lane: str = "") -> bool:
@@ -225,11 +254,16 @@ def _send(task: Any, rows: type[Work], pk: int, lane: str = "") -> bool:
 
 def _publish(task: Any, pk: int, queue: str | None, delay_s: float | None = None) -> bool:
     """Sends a message, to the task's own queue where none is named; false where the broker is away."""
+    if away.is_so():
+        log.info("the broker was away just now, the sweep will send %s %s", task.name, pk)
+        return False
     try:
         task.apply_async((pk,), queue=queue, countdown=delay_s)
     except OperationalError as error:
+        away.note()
         log.warning("the broker is away, the sweep will send %s %s: %s", task.name, pk, error)
         return False
+    away.is_over()
     return True
 
 

@@ -7,7 +7,7 @@ import threading
 
 from django.conf import settings
 
-from detection.models import LooseFile
+from detection.models import Heartbeat, LooseFile
 from detection.storage import clear_left_behind
 
 log = logging.getLogger(__name__)
@@ -26,3 +26,9 @@ def tidy() -> None:
             log.info("cleared away %s files that killed processes left in %s", cleared, settings.INCOMING_DIR)
     finally:
         _one_at_a_time.release()
+
+
+def forget_processes() -> None:
+    """Forgets the processes whose last sign of life is old: they are gone for good."""
+    if forgotten := Heartbeat.forget_old():
+        log.info("forgot %s processes that have been silent for long", forgotten)

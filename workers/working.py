@@ -12,10 +12,12 @@ from typing import TypeVar
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import InterfaceError, OperationalError, connection
 
-from detection import disk
+from detection import correlation, disk
 from detection.fields import WrongKey
 from detection.models import LeaseLost, Work
+from detection.storage import is_away, is_of_bucket
 from detection.vision.types import DetectorError, MediaError
+from workers import outcome, stages, trail
 from workers.again import TryAgain
 from workers.crash import too_long_sentence
 from workers.lease import Keeper
@@ -27,7 +29,8 @@ log = logging.getLogger(__name__)
 
 NO_KEY = "Its address cannot be decrypted: CAMERA_KEYS lacks the key it was entered under."
 DISK_FULL = "The disk is full: it goes on by itself once there is room."
-DATABASE_AGAIN_S = FULL_AGAIN_S = 10.0
+STORAGE_AWAY = "The storage cannot be reached: it goes on by itself once it is back."
+DATABASE_AGAIN_S = FULL_AGAIN_S = AWAY_AGAIN_S = 10.0
 RENEW_AFTER_S = 2.0
 W = TypeVar("W", bound=Work)
 
@@ -43,7 +46,21 @@ class Failure:
 
 @contextmanager
 def working_on(row: W) -> Iterator[Keeper]:
-    """Keeps the row's lease and records how the work failed, if it does. Raises TryAgain for what may pass."""
+    """Keeps the row's lease and records how the work failed, if it does. Raises TryAgain for what may pass.
+
+    All that is logged meanwhile has the row's correlation id, and so has the rest of the task.
+    """
+    trail.belongs_to(row.correlation_id)
+    with correlation.of_row(row.correlation_id):
+        try:
+            with _recording(row) as keeper:
+                yield keeper
+        finally:
+            stages.end(f"{row._meta.verbose_name} {row.pk}")
+
+
+@contextmanager
+def _recording(row: W) -> Iterator[Keeper]:
     try:
         with Keeper(row) as keeper:
             yield keeper
@@ -82,10 +99,15 @@ def _recorded(row: Work, error: Exception, detail: str) -> float | None:
         log.error("%s, again in %.0f s: %s", name, FULL_AGAIN_S, error)
         row.hand_back(DISK_FULL, detail, delay_s=FULL_AGAIN_S, counted=False)
         return FULL_AGAIN_S
+    if is_away(error):
+        log.error("%s, again in %.0f s, because the storage is away: %s", name, AWAY_AGAIN_S, error)
+        row.hand_back(STORAGE_AWAY, detail, delay_s=AWAY_AGAIN_S, counted=False)
+        return AWAY_AGAIN_S
     failure = explain(error, type(row))
     if failure.permanent or not row.has_attempts_left:
         log.error("%s failed: %s", name, failure.message, exc_info=failure.kind == "unexpected")
         row.fail(failure.kind, failure.message, detail)
+        outcome.note(outcome.FAILED)
         return None
     delay_s = 2.0**row.attempts
     log.warning("%s, again in %.0f s: %s", name, delay_s, failure.message, exc_info=failure.kind == "unexpected")
@@ -119,7 +141,7 @@ def explain(error: Exception, rows: type[Work] = Work) -> Failure:
             return Failure("storage", "The stored file is not there: look into the storage, then retry.", False)
         case MemoryError():
             return Failure("memory", "The worker ran out of memory: give it more, then retry.", permanent=False)
-        case OSError():
+        case _ if isinstance(error, OSError) or is_of_bucket(error):
             return Failure("storage", "The storage could not be read or written: see the log, then retry.", False)
         case _:
             return Failure("unexpected", "Something unexpected went wrong: the log has the rest.", False)

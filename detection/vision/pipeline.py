@@ -84,7 +84,8 @@ def detect(
     found = [rounded(FrameDetections(time_s, inferred, answers[n])) for time_s, inferred, n in seen]
     if on_progress:
         on_progress(count.frames)
-    return found, DetectStats(count.frames, len(seen), looked, round(decode_s, 3), round(looker.infer_s, 3))
+    batches_s = tuple(looker.batches_s)
+    return found, DetectStats(count.frames, len(seen), looked, round(decode_s, 3), round(sum(batches_s), 3), batches_s)
 
 
 def _detect_image(path: Path, detector: Detector) -> tuple[list[FrameDetections], DetectStats]:
@@ -94,7 +95,8 @@ def _detect_image(path: Path, detector: Detector) -> tuple[list[FrameDetections]
     image = read_image(path)
     read_s = perf_counter()
     (answer,) = detector.detect([image])
-    stats = DetectStats(1, 1, 1, round(read_s - began_s, 3), round(perf_counter() - read_s, 3))
+    infer_s = perf_counter() - read_s
+    stats = DetectStats(1, 1, 1, round(read_s - began_s, 3), round(infer_s, 3), (infer_s,))
     return [rounded(FrameDetections(0.0, True, tuple(answer)))], stats
 
 
@@ -106,7 +108,7 @@ class _Looker:
     """
 
     detector: Detector
-    infer_s: float = 0.0
+    batches_s: list[float] = field(default_factory=list)
     _batch: list[Image] = field(default_factory=list)
     _asked: list[Future[list[list[Detection]]]] = field(default_factory=list)
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "detector"))
@@ -137,7 +139,7 @@ class _Looker:
     def _work(self, images: list[Image]) -> list[list[Detection]]:
         began_s = perf_counter()
         answers = self.detector.detect(images)
-        self.infer_s += perf_counter() - began_s
+        self.batches_s.append(perf_counter() - began_s)
         if len(answers) != len(images):
             raise DetectorError("The detector left pictures without an answer.", permanent=True)
         return answers

@@ -152,3 +152,4 @@ class DetectStats:
     frames_inferred: int = 0
     decode_s: float = 0.0
     infer_s: float = 0.0
+    batches_s: tuple[float, ...] = ()  # of ``infer_s``, what each call of the detector took

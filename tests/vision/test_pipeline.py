@@ -63,6 +63,8 @@ def test_every_sampled_frame_gets_its_answer_in_order(batch: int, tmp_path: Path
     assert (stats.frames_read, stats.frames_sampled, stats.frames_inferred) == (60, 20, 20)
     assert (sum(detector.calls), max(detector.calls), detector.resets) == (20, min(batch, 20), 1)
     assert stats.decode_s > 0
+    assert len(stats.batches_s) == -(-20 // batch), "each call of the detector is timed"
+    assert stats.infer_s == pytest.approx(sum(stats.batches_s), abs=0.001)
 
 
 def test_chunks_give_what_the_whole_clip_gives(tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from billiard.exceptions import WorkerLostError
 from django.db import InterfaceError, OperationalError
 from kombu.utils.imports import symbol_by_name
 
+from detection import correlation
 from detection.models import Analysis, Chunk, Proxy
 from tests.cast import a_media, a_running_analysis
-from workers import crash, stopping, tasks
+from tests.heard import listening
+from workers import crash, outcome, stopping, tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -38,6 +40,13 @@ def _keeps_its_connection(monkeypatch):
 )
 def test_a_death_is_said_in_words(error, words):
     assert crash.in_words(error) == words
+
+
+def test_the_log_says_of_what_it_died(caplog):
+    Chunk.claim(a_running_analysis().chunks.first().pk, "host:7")
+    crash.report_crash("host:7", "Worker exited prematurely: signal 11 (SIGSEGV) Job: 3.")
+    said = "its process host:7 died: The worker process ended over it: it crashed (SIGSEGV)."
+    assert said in caplog.text
 
 
 def test_all_that_the_process_had_is_free_at_once_and_nothing_of_others():
@@ -108,10 +117,28 @@ def request_of(monkeypatch):
 
     def _request_of(task):
         request = object.__new__(symbol_by_name(task.Request))
-        request.worker_pid = 4711
+        request.worker_pid, request.name = 4711, task.name
+        request._request_dict, request._args, request._delivery_info, request.id = {}, (7,), {}, "one"
         return request, called
 
     return _request_of
+
+
+@pytest.mark.parametrize("how", ["crashed", "too long"])
+def test_all_that_the_main_process_says_of_a_dead_task_has_the_id_of_its_message(request_of, monkeypatch, how):
+    log = logging.getLogger("celery.worker.request")
+    monkeypatch.setattr(crash.Request, "on_failure", lambda *_, **__: log.error("Celery's own line"))
+    monkeypatch.setattr(crash.Request, "on_timeout", lambda *_, **__: log.error("Celery's own line"))
+    request, _ = request_of(tasks.analyse_chunk)
+    request._request_dict = {correlation.MESSAGE_HEADER: "upload-1", "retries": 2}
+    with listening("workers.trail", log.name) as heard:
+        if how == "crashed":
+            request.on_failure(SimpleNamespace(exception=WorkerLostError("signal 11 (SIGSEGV)")))
+        else:
+            request.on_timeout(False, 120)
+    assert [said_under for _, said_under in heard.lines] == ["upload-1", "upload-1"]
+    facts = heard.facts("workers.trail")
+    assert (facts["outcome"], facts["pk"], facts["attempt"]) == (how, 7, 3)
 
 
 @pytest.mark.parametrize("task", [tasks.analyse, tasks.analyse_chunk, tasks.finish, tasks.make_proxy])
@@ -152,3 +179,14 @@ def test_what_a_worker_that_is_ended_from_outside_had_is_free_and_counts_no_atte
     crash.report_crash(crash.process_name(4711), "signal 9 (SIGKILL)")
     chunk.refresh_from_db()
     assert (chunk.state, chunk.attempts) == ("queued", 0)
+
+
+@pytest.mark.parametrize(("stops", "how"), [(False, outcome.CRASHED), (True, outcome.HANDED_BACK)])
+def test_only_who_dies_by_itself_counts_as_crashed(request_of, monkeypatch, stops, how):
+    """Or somebody would be called for each worker that is stopped while it is busy."""
+    died: list[str] = []
+    monkeypatch.setattr(crash.trail, "died", lambda _request, how: died.append(how))
+    monkeypatch.setattr(stopping, "is_said", lambda: stops)
+    request, _ = request_of(tasks.analyse_chunk)
+    request.on_failure(SimpleNamespace(exception=WorkerLostError("signal 9 (SIGKILL)")))
+    assert died == [how]

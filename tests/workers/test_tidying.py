@@ -36,8 +36,8 @@ def test_files_that_no_row_names_and_parts_of_killed_processes_go(incoming):
     assert (left.exists(), in_use.exists()) == (False, True)
 
 
-def test_where_there_is_nothing_it_costs_one_query(incoming, django_assert_num_queries):
-    with django_assert_num_queries(1):
+def test_where_there_is_nothing_it_costs_two_queries(incoming, django_assert_num_queries):
+    with django_assert_num_queries(2):
         tasks.tidy()
 
 

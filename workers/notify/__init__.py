@@ -36,6 +36,7 @@ class NotifyError(Exception):
 def deliver(pk: int) -> None:
     """Sends what is to be told, and records that. Raises TryAgain for what may pass."""
     from detection.models import CameraEvent, Notification
+    from workers import outcome
     from workers.lease import worker_name
     from workers.notify.message import of_event
     from workers.working import renew_connection, working_on
@@ -50,6 +51,7 @@ def deliver(pk: int) -> None:
         send(notification.channel, of_event(event))
         renew_connection()
         notification.sent()
+        outcome.note(outcome.DONE)
 
 
 def send(channel: str, message: Message) -> None:
