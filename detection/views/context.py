@@ -9,11 +9,12 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from detection import disk
+from detection.health.notice import health_notice
 from detection.models import Model
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """The version, and what every page says: that motion is all that is detected, that the disk is nearly full."""
+    """The version, and what every page says: that only motion is detected, the disk is nearly full, no worker runs."""
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
         return {"site_version": settings.CODE_VERSION}
@@ -21,6 +22,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_version": settings.CODE_VERSION,
         "model_notice": SimpleLazyObject(_model_notice),
         "disk_notice": SimpleLazyObject(lambda: user.has_perm("detection.add_media") and disk.is_nearly_full()),
+        "health_notice": SimpleLazyObject(health_notice),
     }
 
 
