@@ -1,161 +1,64 @@
-"""What Prometheus scrapes: how the cameras and the notifications are doing, read from the database at each scrape."""
+"""What Prometheus scrapes."""
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Callable
 
-from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
-from django.core.cache import cache
-from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Max, QuerySet, Sum
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import resolve
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
-from detection import disk
-from detection.models import Camera, CameraEvent, Capture, Notification
-from detection.models.clock import now
+from detection.metrics.exposition import CONTENT_TYPE, is_token, of_everything
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CAMERAS_MAX = 1000  # with series of their own; the sums count all
-LATENESS_OVER = timedelta(minutes=10)
-DAY_KEPT_S = 60  # a day's captures may be a million rows
+PATH = "/metrics"
 NOT_YOU = (
-    "The metrics are for accounts that may see cameras, and for whoever sends “Authorization: Bearer …” with the token "
+    "The metrics are for operators, and for whoever sends “Authorization: Bearer …” with the token "
     "that is set as METRICS_TOKEN.\n"
 )
 
 
-@login_not_required  # Prometheus has no session; ``_may_read`` asks for a token or a session instead
+class Scraped:
+    """Answers Prometheus before anything else is asked: names, TLS, sessions.
+
+    It calls a container by its own name or address and without TLS, past the proxy. Whoever sends a token is a program;
+    people have a session, and their requests go on.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        authorization = request.headers.get("Authorization", "")
+        if request.path_info != PATH or not authorization.lower().startswith("bearer "):
+            return self.get_response(request)
+        request.resolver_match = resolve(PATH)  # by which it is counted
+        response = scrape(request)
+        response.headers.setdefault("X-Content-Type-Options", "nosniff")
+        return response
+
+
+@require_safe
+@never_cache
+def scrape(request: HttpRequest) -> HttpResponse:
+    """For the token, and nobody else."""
+    return _everything() if is_token(request.headers.get("Authorization", "")) else _not_you()
+
+
+@login_not_required  # Prometheus has no session; Scraped has asked for the token, and a person needs a permission
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    if not _may_read(request):
-        return HttpResponse(
-            NOT_YOU, status=401, content_type="text/plain; charset=utf-8", headers={"WWW-Authenticate": "Bearer"}
-        )
-    registry = CollectorRegistry()
-    registry.register(Cameras(now()))
-    registry.register(Disks())
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE)
+    return _everything() if request.user.has_perm("detection.view_heartbeat") else _not_you()
 
 
-def _may_read(request: HttpRequest) -> bool:
-    return _has_token(request) or request.user.has_perm("detection.view_camera")
+def _everything() -> HttpResponse:
+    return HttpResponse(of_everything(), content_type=CONTENT_TYPE)
 
 
-def _has_token(request: HttpRequest) -> bool:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if not settings.METRICS_TOKEN or scheme.lower() != "bearer":
-        return False
-    return secrets.compare_digest(token.strip().encode(), settings.METRICS_TOKEN.encode())
-
-
-class Disks(Collector):
-    """What the disks of this machine have free, and below what they count as nearly full."""
-
-    def collect(self) -> Iterator[Metric]:
-        free = GaugeMetricFamily(
-            "nightjar_disk_free_bytes", "Free, where new media come in, and where the other data lie.", labels=["disk"]
-        )
-        for name, free_bytes in disk.free_bytes().items():
-            free.add_metric([name], free_bytes)
-        yield free
-        yield GaugeMetricFamily(
-            "nightjar_disk_reserve_bytes",
-            "With less free, new media are refused; 0 where that is switched off.",
-            value=settings.DISK_RESERVE_BYTES,
-        )
-
-
-class Cameras(Collector):
-    """All metrics at one moment. Nothing is counted in this process, so any number of them says the same."""
-
-    def __init__(self, moment: datetime) -> None:
-        self._moment = moment
-
-    def collect(self) -> Iterator[Metric]:
-        """Seven queries, however many cameras there are."""
-        yield self._states()
-        yield from self._each_camera()
-        yield self._day()
-        yield from self._under_way()  # two queries
-        yield self._events()
-        yield self._notifications()
-
-    def _states(self) -> Metric:
-        family = GaugeMetricFamily("nightjar_cameras", "Cameras by state.", labels=["state"])
-        counted = dict(Camera.objects.order_by().values_list("state").annotate(Count("pk")))
-        for state in Camera.State.values:
-            family.add_metric([state], counted.get(state, 0))
-        return family
-
-    def _each_camera(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("nightjar_camera_up", "1 where the camera is ok, else 0.", labels=["camera"])
-        age = GaugeMetricFamily(
-            "nightjar_camera_last_picture_age_seconds", "Seconds since its last picture.", labels=["camera"]
-        )
-        failures = GaugeMetricFamily("nightjar_camera_failures", "Failed captures in a row.", labels=["camera"])
-        cameras = Camera.objects.exclude(state=Camera.State.DISABLED).order_by("pk")
-        for camera in cameras.only("name", "state", "failures", "last_good_at")[:CAMERAS_MAX]:
-            up.add_metric([camera.name], camera.state == Camera.State.OK)
-            failures.add_metric([camera.name], camera.failures)
-            if camera.last_good_at is not None:
-                age.add_metric([camera.name], (self._moment - camera.last_good_at).total_seconds())
-        yield from (up, age, failures)
-
-    def _day(self) -> Metric:
-        family = GaugeMetricFamily(
-            "nightjar_captures_24h", "Planned times of the last 24 hours by what became of them.", labels=["state"]
-        )
-        counted: dict[str, int] = cache.get_or_set("metrics-captures-24h", self._count_day, DAY_KEPT_S) or {}
-        for state in Capture.State.values:
-            family.add_metric([state], counted.get(state, 0))
-        return family
-
-    def _count_day(self) -> dict[str, int]:
-        rows = self._captures_since(timedelta(days=1)).filter(is_manual=False)
-        return dict(rows.values_list("state").annotate(Sum("times")))
-
-    def _captures_since(self, ago: timedelta) -> QuerySet[Capture]:
-        """Camera by camera, for which there is an index; else the database reads the captures of all time."""
-        cameras = Camera.objects.order_by().values("pk")
-        return Capture.objects.filter(camera__in=cameras, planned_at__gt=self._moment - ago).order_by()
-
-    def _under_way(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "nightjar_captures_open",
-            "Captures that are planned and not yet ended.",
-            value=Capture.objects.filter(state=Capture.State.PLANNED).count(),
-        )
-        late = ExpressionWrapper(F("finished_at") - F("planned_at"), output_field=DurationField())
-        recent = self._captures_since(LATENESS_OVER).filter(state=Capture.State.GRABBED, is_manual=False)
-        found = recent.aggregate(mean=Avg(late), max=Max(late))
-        family = GaugeMetricFamily(
-            "nightjar_capture_lateness_seconds",
-            "From the planned time to the stored picture, over the captures of the last ten minutes.",
-            labels=["of"],
-        )
-        for of, lateness in found.items():
-            if lateness is not None:
-                family.add_metric([of], lateness.total_seconds())
-        yield family
-
-    def _events(self) -> Metric:
-        family = CounterMetricFamily("nightjar_camera_events", "What happened to cameras.", labels=["kind"])
-        counted = dict(CameraEvent.objects.order_by().values_list("kind").annotate(Count("pk")))
-        for kind in CameraEvent.Kind.values:
-            family.add_metric([kind], counted.get(kind, 0))
-        return family
-
-    def _notifications(self) -> Metric:
-        family = GaugeMetricFamily("nightjar_notifications", "Notifications by state.", labels=["state", "channel"])
-        rows = Notification.objects.order_by().values_list("state", "channel").annotate(count=Count("pk"))
-        for state, channel, count in rows:
-            family.add_metric([state, channel], count)
-        return family
+def _not_you() -> HttpResponse:
+    return HttpResponse(
+        NOT_YOU, status=401, content_type="text/plain; charset=utf-8", headers={"WWW-Authenticate": "Bearer"}
+    )
