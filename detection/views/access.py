@@ -20,6 +20,7 @@ MAY_NOT = {
     "detection.add_camera": "Your account may not add cameras. Ask an administrator for the group operator.",
     "detection.change_camera": "Your account may not change cameras. Ask an administrator for the group operator.",
     "detection.delete_camera": "Your account may not remove cameras. Ask an administrator for the group operator.",
+    "detection.view_heartbeat": "Your account may not see the system. Ask an administrator for the group operator.",
     "detection.run_analysis": "Your account may not run analyses. Ask an administrator for the group operator.",
     "detection.add_verdict": "Your account may look but not judge. Ask an administrator for the group reviewer.",
 }

@@ -18,6 +18,7 @@ LOGIN, NO, GONE, OK, ON, BAD = "login", 403, 404, 200, "on", 422
 # method, path, and what anonymous, no group, viewer, reviewer and operator get
 TABLE = [
     ("get", "/", (LOGIN, NO, OK, OK, OK)),
+    ("get", "/favicon.ico", (ON, ON, ON, ON, ON)),  # the log-in page has one, too
     ("get", "/upload/", (LOGIN, NO, NO, NO, OK)),
     ("post", "/upload/", (LOGIN, NO, NO, NO, BAD)),
     ("get", "/upload/estimate", (LOGIN, NO, NO, NO, OK)),
@@ -51,7 +52,10 @@ TABLE = [
     ("post", "/cameras/{camera}/resume", (LOGIN, NO, NO, NO, ON)),
     ("get", "/cameras/{camera}/remove", (LOGIN, NO, NO, NO, OK)),
     ("post", "/cameras/{camera}/remove", (LOGIN, NO, NO, NO, ON)),
-    ("get", "/metrics", (401, 401, OK, OK, OK)),  # a script asks: it is not sent to a login page
+    ("get", "/flower/", (LOGIN, NO, NO, NO, 503)),  # nothing listens there
+    ("get", "/flower/<path:rest>", (LOGIN, NO, NO, NO, 503)),
+    ("get", "/health/system", (LOGIN, NO, NO, NO, OK)),
+    ("get", "/metrics", (401, 401, 401, 401, OK)),  # a script asks: it is not sent to a login page
     ("get", "/sightings/", (LOGIN, NO, OK, OK, OK)),
     ("get", "/sightings/{sighting}/thumbnail", (LOGIN, NO, OK, OK, OK)),
     ("post", "/sightings/{sighting}/verdict", (LOGIN, NO, NO, ON, ON)),
