@@ -64,3 +64,11 @@ def time_zone(media: Media) -> ZoneInfo | None:
 def wall_clock(moment: datetime, zone: ZoneInfo | None = None) -> str:
     """2026-03-01 12:00:03 UTC"""
     return timezone.localtime(moment, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def uptime(seconds: int) -> str:
+    """75 s, 75 min, 30 h, 12 days: the largest unit of which there are two."""
+    for unit_s, word in ((86_400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit_s:
+            return f"{seconds // unit_s} {word}"
+    return f"{seconds} s"
