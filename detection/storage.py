@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import tempfile
 import time
@@ -18,12 +19,15 @@ from django.core.files.storage import FileSystemStorage, Storage, default_storag
 
 from detection import disk
 
+log = logging.getLogger(__name__)
+
 INCOMING = "incoming"  # the folder in a storage folder where files are written before they have their names
 PART, UPLOAD = ".part-", "upload-"
 # Whoever writes a file takes a lock on it at once. Where the file system has no locks, its age must tell.
 HELD_AT_LEAST_S = 60.0
 LEFT_BEHIND_S = 24 * 3600.0
 PUT_TRIES = 3
+BUCKET_PACKAGES = ("botocore", "boto3", "s3transfer")
 IDLE_S = 600.0  # a copy of a bucket's file that was used since may be in use
 
 
@@ -129,8 +133,14 @@ def left_behind(folder: Path) -> Iterator[Path]:
     with ``nolock``.
     """
     parts: list[os.DirEntry[str]] = []
-    with suppress(OSError), os.scandir(folder) as entries:  # it may not be there yet
-        parts = [entry for entry in entries if entry.name.startswith((PART, UPLOAD))]
+    try:
+        with os.scandir(folder) as entries:
+            parts = [entry for entry in entries if entry.name.startswith((PART, UPLOAD))]
+    except FileNotFoundError:  # not there yet
+        return
+    except OSError as error:
+        log.warning("what killed processes left in %s cannot be looked for: %s", folder, error)
+        return
     now = _time_in(folder) if parts else 0.0
     for part in parts:
         with suppress(OSError):  # gone in this moment, or somebody else's
@@ -167,10 +177,28 @@ def clear_left_behind(folder: Path) -> int:
     """Deletes what killed processes left in a folder of parts; answers how many."""
     cleared = 0
     for path in left_behind(folder):
-        with suppress(OSError):
-            path.unlink()
-            cleared += 1
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s was left by a process that was killed, and cannot be deleted: %s", path, error)
+            continue
+        cleared += 1
     return cleared
+
+
+def is_of_bucket(error: BaseException) -> bool:
+    """Whether a bucket's server could not be reached in time, is in trouble, or refused us. Such are no OSError."""
+    # By name: the library is large, and only there where media are kept in a bucket.
+    return any(base.__module__.partition(".")[0] in BUCKET_PACKAGES for base in type(error).__mro__)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether a bucket's server could not be reached, or is in trouble: that passes. A refusal does not."""
+    if not is_of_bucket(error):
+        return False
+    answer = getattr(error, "response", None)  # with a refusal comes one
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500) if isinstance(answer, dict) else 503
+    return bool(status >= 500 or status == 429)
 
 
 def put(name: str, data: bytes) -> str:

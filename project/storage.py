@@ -8,6 +8,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+# What a bucket's server may take to be connected to, and for each piece of an answer; how often one thing is asked.
+CONNECT_S, READ_S, TRIES = 5, 30, 3
+CONNECTIONS = 20  # of a thread: the parts of a large upload go at once
+
 
 def from_url(url: str) -> dict[str, Any]:
     """Django's STORAGES entry for a URL.
@@ -37,14 +41,31 @@ def _s3_options(url: str, bucket: str, prefix: str) -> dict[str, Any]:
         "file_overwrite": True,  # names are made from hashes and keys: the same name is the same content
         "querystring_auth": True,
         "region_name": query.get("region") or None,
+        "client_config": _client_config(None, checksums="when_supported"),
     }
     if parts.username:
         options |= {"access_key": unquote(parts.username), "secret_key": unquote(parts.password or "")}
     if parts.hostname:
+        # Amazon knows these checksums; of other servers not all do. Its own answers are checked as ever.
+        options["client_config"] = _client_config("path", checksums="when_required")
         scheme = "http" if query.get("tls") == "false" else "https"
         options["endpoint_url"] = f"{scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-        options["addressing_style"] = "path"
     return options
+
+
+def _client_config(addressing_style: str | None, checksums: str) -> Any:
+    """How long a server may be silent, and how often it is asked: a request and a worker must not wait for minutes."""
+    from botocore.config import Config  # large, and only needed here
+
+    return Config(
+        connect_timeout=CONNECT_S,
+        read_timeout=READ_S,
+        retries={"mode": "standard", "total_max_attempts": TRIES},
+        s3={"addressing_style": addressing_style} if addressing_style else {},
+        max_pool_connections=CONNECTIONS,
+        request_checksum_calculation=checksums,
+        response_checksum_validation=checksums,
+    )
 
 
 def incoming_folder(url: str, data_dir: Path) -> Path:

@@ -1,14 +1,13 @@
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
+from django.contrib.auth.views import LogoutView
 from django.urls import include, path
 
+from detection.views import doors
+
 urlpatterns = [
+    path("admin/login/", doors.admin_login),  # before the administration's own, which it takes the place of
     path("admin/", admin.site.urls),
-    path(
-        "login/",
-        LoginView.as_view(template_name="detection/login.html", redirect_authenticated_user=True),
-        name="login",
-    ),
+    path("login/", doors.login, name="login"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("", include("detection.urls")),
 ]

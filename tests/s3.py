@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import quote
 
 from tests.services import absent
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
-    """The STORAGE_URL of a new bucket on an S3 server of this process."""
+def s3_server(bucket: str = "footage", key: str = "key", secret: str = "secret") -> Iterator[str]:
+    """The STORAGE_URL of a bucket on an S3 server of this process; all servers of a process have the same buckets."""
     try:
         import boto3
         from moto.server import ThreadedMotoServer
@@ -22,12 +23,12 @@ def s3_server() -> Iterator[str]:
     client = boto3.client(
         "s3",
         endpoint_url=f"http://{host}:{port}",
-        aws_access_key_id="key",
-        aws_secret_access_key="secret",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
         region_name="us-east-1",
     )
-    client.create_bucket(Bucket="footage")
+    client.create_bucket(Bucket=bucket)
     try:
-        yield f"s3://key:secret@{host}:{port}/footage?tls=false&region=us-east-1"
+        yield f"s3://{quote(key, safe='')}:{quote(secret, safe='')}@{host}:{port}/{bucket}?tls=false&region=us-east-1"
     finally:
         server.stop()

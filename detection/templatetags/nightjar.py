@@ -170,6 +170,11 @@ def lasting(seconds: float) -> str:
     return camera_wording.lasting(round(seconds))
 
 
+@register.filter
+def uptime(seconds: float) -> str:
+    return wording.uptime(round(seconds))
+
+
 @register.simple_tag
 def wall_clock_in(moment: datetime, zone: ZoneInfo) -> str:
     return wording.wall_clock(moment, zone)

@@ -22,6 +22,7 @@ from detection.models.forecast import Forecast, forecasts
 from detection.views.access import require, visible
 from detection.views.analysis_wording import kind_words
 from detection.views.given import back, whole_number
+from detection.views.limits import limited
 from detection.views.listing import page_of
 from detection.views.sending import WAITS
 from detection.views.wording import counted
@@ -71,6 +72,7 @@ class Whole:
 
 
 @require_safe
+@limited("list")
 def analyses(request: HttpRequest) -> HttpResponse:
     rows = visible(request, Analysis)
     form = _filter(request, request.GET)

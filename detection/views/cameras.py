@@ -22,6 +22,7 @@ from detection.models.coverage import is_forgotten
 from detection.views.access import require, visible, visible_or_404
 from detection.views.camera_wording import schedule_words
 from detection.views.errors import wants_part
+from detection.views.limits import limited
 from detection.views.listing import entries, page_of
 from detection.views.retention_wording import camera_retention_words
 from detection.views.strips import strips_of
@@ -43,6 +44,7 @@ QUEUE_AWAY = (
 
 
 @require_safe
+@limited("list")
 def cameras(request: HttpRequest) -> HttpResponse:
     rows = visible(request, Camera)
     form = CameraFilter(request.GET)
@@ -65,6 +67,7 @@ def worst_first(rows: QuerySet[Camera]) -> QuerySet[Camera]:
 
 
 @require_safe
+@limited("list")
 def camera_page(request: HttpRequest, pk: int) -> HttpResponse:
     """The page of one; asked for as a part, again and again, only what changes by the second."""
     camera = visible_or_404(request, Camera, pk, "last_media")

@@ -15,4 +15,4 @@ def back(request: HttpRequest, otherwise: str) -> str:
     """Where the form came from, if it says so and that is a page of this site."""
     page = request.POST.get("next", "")
     is_ours = url_has_allowed_host_and_scheme(page, {request.get_host()}, require_https=request.is_secure())
-    return page if is_ours else otherwise
+    return page if is_ours and page.startswith("/") else otherwise  # a word by itself would be taken for a view's name

@@ -14,6 +14,8 @@ from detection.models.failures import to_do
 from detection.models.forecast import forecasts
 from detection.views.access import visible
 from detection.views.cameras import worst_first
+from detection.views.cards import draw, for_cards
+from detection.views.limits import limited
 from detection.views.listing import entries
 
 SHOWN = 6
@@ -22,6 +24,7 @@ EVENTS = 5
 
 
 @require_safe
+@limited("list")
 def home(request: HttpRequest) -> HttpResponse:
     media = visible(request, Media)
     analyses = visible(request, Analysis)
@@ -29,6 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
     running = analyses.filter(Analysis.UNFINISHED)
     shown = list(running.select_related("media", "model").order_by("requested_at")[:SHOWN])
     failed = to_do(analyses)
+    review_count = to_review.count()
     context: dict[str, Any] = {
         "media_count": media.count(),
         "running": shown,
@@ -36,8 +40,9 @@ def home(request: HttpRequest) -> HttpResponse:
         "running_count": running.count(),
         "failed": failed.select_related("media").order_by("-pk")[:3],
         "failed_count": failed.count(),
-        "review_count": to_review.count(),
-        "to_review": to_review.select_related("media__camera", "verdict").order_by("-at", "-pk")[:SHOWN],
+        "review_count": review_count,
+        "has_more_to_review": review_count > SHOWN,
+        "to_review": draw(request, for_cards(to_review).order_by("-at", "-pk")[:SHOWN], can_judge=False),
         "latest": entries(request, list(media.order_by("-created_at", "-pk")[:LATEST])),
         "has_example": media.filter(is_example=True).exists(),
     }

@@ -14,6 +14,7 @@ from detection.forms import MediaFilter
 from detection.models import Camera, Media, Proxy
 from detection.views.access import require, visible, visible_or_404
 from detection.views.errors import answer, wants_part
+from detection.views.limits import limited
 from detection.views.listing import any_open, entries, labels_in_use, page_of
 from detection.views.media_context import page_context
 from detection.views.retention_wording import KEPT, fate_words
@@ -33,6 +34,7 @@ CONTENT_TYPES = {
 
 
 @require_safe
+@limited("list")
 def media_list(request: HttpRequest) -> HttpResponse:
     rows = visible(request, Media)
     form = MediaFilter(request.GET, cameras=visible(request, Camera))
@@ -49,6 +51,7 @@ def media_list(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
+@limited("list")
 def media_page(request: HttpRequest, pk: int) -> HttpResponse:
     media = visible_or_404(request, Media, pk, "camera", "uploaded_by")
     return render(request, "detection/media.html", page_context(request, media) | {"fate": fate_words(media)})

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from django.core.files import File
 from django.core.files.storage import Storage, default_storage
@@ -19,6 +20,8 @@ BLOCK = 256 * 1024
 # A player asks for "all from here" and then reads as slowly as it plays, and a paused one holds the connection for
 # ever. It is given a piece at a time, and asks for the next one itself.
 PLAYER_PIECE = 8 * 1024**2
+# Whatever was uploaded is a picture or a clip to the browser, and runs nothing: not even where it is opened by itself.
+POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; frame-ancestors 'self'; sandbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def _headed(response: HttpResponseBase, what: Served, etag: str) -> HttpResponse
         return response
     response["Content-Type"] = what.content_type
     response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Security-Policy"] = POLICY
     disposition = content_disposition_header(not what.is_inline, what.file_name)
     if disposition:
         response["Content-Disposition"] = disposition
@@ -96,13 +100,14 @@ class Blocks:
     def __init__(self, file: File, part: Range) -> None:
         self.file = file
         self.part = part
+        self.body: Any = None  # of a bucket's answer
 
     def __iter__(self) -> Iterator[bytes]:
         # django-storages' S3 file would fetch the whole object on its first read; the object itself can give a range.
         s3_object = getattr(self.file, "obj", None)
         if s3_object is not None:
-            answer = s3_object.get(Range=f"bytes={self.part.first}-{self.part.last}")
-            yield from answer["Body"].iter_chunks(BLOCK)
+            self.body = s3_object.get(Range=f"bytes={self.part.first}-{self.part.last}")["Body"]
+            yield from self.body.iter_chunks(BLOCK)
             return
         self.file.seek(self.part.first)
         left = self.part.last - self.part.first + 1
@@ -112,6 +117,8 @@ class Blocks:
 
     def close(self) -> None:
         self.file.close()
+        if self.body is not None:  # with its connection, where the reader went away in the middle
+            self.body.close()
 
 
 def requested_range(request: HttpRequest, etag: str, size: int) -> Range | None:

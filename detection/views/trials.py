@@ -24,6 +24,7 @@ from detection.sources import Source
 from detection.views.access import MAY_NOT, require, visible_or_404
 from detection.views.errors import wants_part
 from detection.views.given import whole_number
+from detection.views.limits import limited
 from workers import tasks
 
 AT_ONCE = 5  # unfinished trials of one user
@@ -38,6 +39,7 @@ PARAMETERS = ("address", "username", "password")
 @sensitive_post_parameters(*PARAMETERS)
 @never_cache
 @require_POST
+@limited("trial")
 def trial_new(request: HttpRequest) -> HttpResponse:
     """Asks for a picture from what is entered. A part of the page for htmx, else the whole form with it."""
     camera = _camera(request)

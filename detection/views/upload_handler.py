@@ -18,6 +18,7 @@ from django.template.defaultfilters import filesizeformat
 
 from detection import disk
 from detection.storage import UPLOAD, clear_left_behind, hold
+from detection.views import faults
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ NEARLY_FULL = (
     "The server's disk is nearly full, so this file was not kept. Tell an administrator, then upload it again."
 )
 NOT_KEPT = "The server could not keep this file. It was written to the log; try again, or tell an administrator."
+NO_STORAGE = (
+    "The place where files are kept cannot be reached just now, so this file was not kept. Try again in a moment, or "
+    "tell an administrator."
+)
+FAULTS = {"disk_full": DISK_FULL, "not_kept": NOT_KEPT, "storage_away": NO_STORAGE}
 FORBIDDEN = "Your account may not upload."
 
 
@@ -166,8 +172,16 @@ class HashingUploadHandler(FileUploadHandler):
 
     def _refuse_for(self, error: OSError) -> None:
         log.error("An upload could not be written to %s: %s", settings.INCOMING_DIR, error)
-        kind, sentence = ("disk_full", DISK_FULL) if disk.says_full(error) else ("not_kept", NOT_KEPT)
-        self.file.refuse(kind, sentence)
+        kind = kind_of(error)
+        self.file.refuse(kind, FAULTS[kind])
+
+
+def kind_of(error: Exception) -> str:
+    """What is wrong with this file alone, one of FAULTS; nothing where the whole request cannot go on."""
+    fault = faults.fault_of(error)
+    if fault in (faults.DISK_FULL, faults.STORAGE_AWAY):
+        return "disk_full" if fault is faults.DISK_FULL else "storage_away"
+    return "not_kept" if isinstance(error, OSError | RuntimeError) else ""
 
 
 def too_large_sentence() -> str:

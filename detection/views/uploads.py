@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.defaultfilters import filesizeformat
@@ -17,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
 from detection import disk
+from detection.metrics.instruments import UPLOAD_BYTES, UPLOADS
 from detection.models import Media
 from detection.models.forecast import backlog
 from detection.models.intake import limits, take_in
@@ -25,15 +25,16 @@ from detection.views import analysis_wording as wording
 from detection.views.access import require
 from detection.views.errors import wants_json
 from detection.views.given import whole_number
+from detection.views.limits import limited
 from detection.views.sending import send
-from detection.views.upload_handler import DISK_FULL, NOT_KEPT, IncomingFile
+from detection.views.upload_handler import FAULTS, IncomingFile, kind_of
 from detection.vision.types import MediaError
 
 log = logging.getLogger(__name__)
 
 NO_FILE = "No file came in. Choose at least one; if you did, the upload was cut off on the way: try again."
 NOT_NUMBERS = "An estimate takes whole numbers: bytes, clips, clip_bytes (of bytes) and images."
-STATUS_OF_REFUSAL = {"too_large": 413, "disk_full": 507, "not_kept": 500}
+STATUS_OF_REFUSAL = {"too_large": 413, "disk_full": 507, "not_kept": 500, "storage_away": 503}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,14 @@ class Outcome:
 
 
 @require_http_methods(["GET", "POST"])
+@limited("upload", "POST")
 def upload(request: HttpRequest) -> HttpResponse:
     require(request, "detection.add_media")
     if request.method == "GET":
         return render(request, "detection/upload.html", _limits() | _before())
     outcomes = [_take(cast(IncomingFile, file), cast(User, request.user)) for file in request.FILES.getlist("files")]
+    for outcome in outcomes:
+        _count(outcome)
     status = _status(outcomes)
     if wants_json(request):
         answer: dict[str, Any] = {"files": [outcome.as_json() for outcome in outcomes]}
@@ -69,6 +73,7 @@ def upload(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 @never_cache
+@limited("list")
 def upload_estimate(request: HttpRequest) -> HttpResponse:
     """What the page's script says of the files that are chosen, before any of them is sent.
 
@@ -109,18 +114,24 @@ def _take(file: IncomingFile, user: User) -> Outcome:
         intake = take_in(file, Path(file.temporary_file_path()), file.sha256, name, user=user)
     except MediaError as error:
         return Outcome(name, "refused", str(error), kind=error.kind)
-    except (OSError, RuntimeError, OperationalError) as error:
+    except Exception as error:  # the library for buckets is large, and not loaded for the names of its errors
         # A fault of ours with this file; the other files of the form are still to be taken in.
-        is_full = disk.says_full(error)
-        if isinstance(error, OperationalError) and not is_full:
+        kind = kind_of(error)
+        if not kind:
             raise
         log.exception("%s could not be taken in", file.sha256)
-        return Outcome(name, "refused", DISK_FULL if is_full else NOT_KEPT, kind="disk_full" if is_full else "not_kept")
+        return Outcome(name, "refused", FAULTS[kind], kind=kind)
     finally:
         file.close()
     if not intake.is_new:
         return Outcome(name, "known", "The same file is already here.", intake.media)
     return Outcome(name, "accepted", send(intake.analysis, intake.proxy) or "Accepted.", intake.media)
+
+
+def _count(outcome: Outcome) -> None:
+    UPLOADS.add(outcome.word, outcome.kind)
+    if outcome.word == "accepted" and outcome.media:
+        UPLOAD_BYTES.add(by=outcome.media.bytes)
 
 
 def _status(outcomes: list[Outcome]) -> int:

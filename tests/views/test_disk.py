@@ -31,10 +31,10 @@ def test_nobody_is_told_before_the_login(visit, settings, disk_with):
     assert NOTICE not in visit("anonymous").get("/login/", follow=True).content.decode()
 
 
-def test_prometheus_reads_what_is_free_and_what_is_held_back(viewer, settings, disk_with):
+def test_prometheus_reads_what_is_free_and_what_is_held_back(operator, settings, disk_with):
     settings.DISK_RESERVE_BYTES = 1000
     disk_with(free=5000, data=7000)
-    families = text_string_to_metric_families(viewer.get("/metrics").content.decode())
+    families = text_string_to_metric_families(operator.get("/metrics").content.decode())
     samples = {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
     assert samples["nightjar_disk_free_bytes", "media"] == 5000
     assert samples["nightjar_disk_free_bytes", "data"] == 7000

@@ -169,6 +169,15 @@ def test_the_overview_shows_what_waits_and_what_failed(viewer: Client, yard: dic
     assert 'hx-trigger="every 3s"' in answer.text  # something runs, so the page keeps itself up to date
 
 
+def test_the_overview_leads_to_all_that_waits_where_it_does_not_show_them_all(viewer: Client) -> None:
+    a_done_analysis(tracks=[a_track("car", start_s=n) for n in range(7)])
+    assert '<a href="/sightings/?review=todo">All 7 to review</a>' in viewer.get("/").text
+    Sighting.objects.first().judge("confirmed", None)
+    page = viewer.get("/")
+    assert page.context["review_count"] == 6
+    assert "All 6 to review" not in page.text
+
+
 def test_an_empty_overview_says_what_to_do(operator: Client) -> None:
     page = operator.get("/").text
     assert "Upload an image or a clip" in page

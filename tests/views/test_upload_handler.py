@@ -110,6 +110,15 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(settings, tmp_path: Path)
     assert (file.refusal_kind, file.refusal) == ("not_kept", upload_handler.NOT_KEPT)
 
 
+def test_a_folder_of_another_machine_that_is_away_is_said_as_where_the_file_is_taken_in(incoming: Path, monkeypatch):
+    def gone(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", str(incoming))
+
+    monkeypatch.setattr(upload_handler.tempfile, "NamedTemporaryFile", gone)
+    file = the_files(a_post(clip=b"abc"))["clip"]
+    assert (file.refusal_kind, file.refusal) == ("storage_away", upload_handler.NO_STORAGE)
+
+
 def test_an_upload_that_is_cut_off_leaves_nothing(incoming: Path) -> None:
     body = encode_multipart(BOUNDARY, {"clip": SimpleUploadedFile("a.bin", b"z" * 600_000)})
     request = RequestFactory().generic("POST", "/", body[:400_000], content_type=MULTIPART_CONTENT)

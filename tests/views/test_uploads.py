@@ -10,6 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import OperationalError
 from django.test import Client
@@ -17,8 +18,11 @@ from django.test import Client
 from detection.models import Analysis, LooseFile, Media, Proxy
 from detection.models.speed import Speed
 from tests.cast import IMAGE, a_media, a_user
+from tests.counting import counted, fresh_counts
 from tests.views.conftest import Queue
 from tests.views.files import a_clip, a_jpeg
+
+__all__ = ["fresh_counts"]
 
 pytestmark = pytest.mark.usefixtures("incoming")
 
@@ -81,6 +85,7 @@ def test_without_a_broker_the_file_is_accepted_and_the_page_says_that_it_waits(o
     assert Analysis.objects.get().state == "queued"
 
 
+@pytest.mark.usefixtures("fresh_counts")
 def test_the_same_bytes_again_lead_to_what_is_there(operator: Client, queue: Queue) -> None:
     send(operator, ("yard.jpg", a_jpeg()))
     answer = send(operator, ("other name.jpg", a_jpeg()))
@@ -89,6 +94,8 @@ def test_the_same_bytes_again_lead_to_what_is_there(operator: Client, queue: Que
     assert outcome["outcome"] == "known"
     assert outcome["url"] == Media.objects.get().get_absolute_url()
     assert len(queue.analyses) == 1
+    assert counted("nightjar_uploads_total") == {("accepted", ""): 1, ("known", ""): 1}
+    assert counted("nightjar_upload_bytes_total") == {(): len(a_jpeg())}  # of what is new only
 
 
 @pytest.mark.parametrize(
@@ -147,7 +154,7 @@ def test_too_many_files_at_once_are_413_with_a_sentence(operator: Client, settin
     files = [(f"{n}.jpg", b"x") for n in range(3)]
     answer = send(operator, *files)
     assert answer.status_code == 413
-    assert answer.json() == {"error": "These are too many files at once: at most 2 are taken."}
+    assert answer.json()["error"] == "These are too many files at once: at most 2 are taken."
     assert "at most 2 are taken" in send(operator, *files, json=False).text
 
 
@@ -168,13 +175,16 @@ def test_without_javascript_the_page_lists_each_file_with_its_outcome(operator: 
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "sentence"),
+    ("fault", "status", "kind", "sentence"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), 507, "disk is full"),
-        (OSError(errno.EIO, "Input/output error"), 500, "could not keep this file"),
-        (RuntimeError("The probe ended with 3 and no answer."), 500, "could not keep this file"),
+        (OSError(errno.ENOSPC, "No space left on device"), 507, "disk_full", "disk is full"),
+        (OSError(errno.EIO, "I/O error"), 503, "storage_away", "cannot be reached just now, so this file was not kept"),
+        (EndpointConnectionError(endpoint_url="http://s3"), 503, "storage_away", "cannot be reached just now"),
+        (OSError(errno.EMFILE, "Too many open files"), 500, "not_kept", "could not keep this file"),
+        (RuntimeError("The probe ended with 3 and no answer."), 500, "not_kept", "could not keep this file"),
     ],
 )
+@pytest.mark.usefixtures("fresh_counts")
 def test_a_fault_of_the_server_is_a_sentence_and_a_log_entry(
     operator: Client,
     queue: Queue,
@@ -182,6 +192,7 @@ def test_a_fault_of_the_server_is_a_sentence_and_a_log_entry(
     caplog: pytest.LogCaptureFixture,
     fault: Exception,
     status: int,
+    kind: str,
     sentence: str,
 ) -> None:
     def break_down(*_: object, **__: object) -> None:
@@ -194,6 +205,8 @@ def test_a_fault_of_the_server_is_a_sentence_and_a_log_entry(
     assert sentence in answer.json()["files"][0]["message"]
     assert "could not be taken in" in caplog.text
     assert not Media.objects.exists()
+    assert counted("nightjar_uploads_total") == {("refused", kind): 1}
+    assert counted("nightjar_upload_bytes_total") == {}
 
 
 def test_a_database_that_is_full_is_507_and_leaves_nothing(
