@@ -7,15 +7,21 @@ import sys
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    if sys.argv[1:2] in (["doctor"], ["options"]):  # they tell what is wrong with the settings, and all of it
+        os.environ["NIGHTJAR_LENIENT"] = "1"
     try:
         from django.core.exceptions import ImproperlyConfigured
         from django.core.management import execute_from_command_line
         from django.db import OperationalError, ProgrammingError
+
+        from detection import correlation
     except ModuleNotFoundError as error:
         sys.exit(f"This Python has no {error.name}: run `make setup`, then use .venv/bin/python manage.py.")
 
     try:
-        execute_from_command_line(sys.argv)
+        # All that a command does belongs together: its lines of the log, and the tasks that it sends.
+        with correlation.bound(correlation.new()):
+            execute_from_command_line(sys.argv)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

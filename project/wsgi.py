@@ -12,8 +12,10 @@ try:
     application = get_wsgi_application()
 
     from detection.keys import check_keys  # needs the applications
+    from project import celery_app, web_waits
 
     check_keys()
+    web_waits.limit(celery_app)
 except ImproperlyConfigured as error:
     sys.stderr.write(f"{error}\n")
     sys.exit(WORKER_BOOT_ERROR)

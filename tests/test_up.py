@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from project.launcher import read_procfile
+from tests.conftest import ROOT
 from tests.processes import MARK, kill_marked, marked, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
-ROOT = Path(__file__).resolve().parent.parent
 SLEEPER = "one: echo ready; exec sleep 1001\n"
 
 
@@ -37,7 +37,12 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     done = manage(
-        environment | {"NIGHTJAR_ENV_FILE": os.devnull, "SECRET_KEY": "for-one-test", "DATA_DIR": str(folder)},
+        environment
+        | {
+            "NIGHTJAR_ENV_FILE": os.devnull,
+            "SECRET_KEY": "for-one-test-" + "0123456789abcdefghijklmnopqrstuvwxyz0123456789",
+            "DATA_DIR": str(folder),
+        },
         "migrate",
     )
     assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ import requests
 
 from detection.vision.draw import draw_scene, write_clip
 from tests.conftest import ROOT
-from tests.processes import MARK, kill_marked, marked, wait_for
+from tests.processes import MARK, answers, kill_marked, marked, wait_for
 
 
 @dataclass
@@ -61,8 +61,22 @@ class System:
     def processes(self, words: str) -> list[int]:
         return [pid for pid, command in marked(self.mark).items() if words in command]
 
+    def wait_answers(self) -> None:
+        """Until its first page is there; fails at once where it has ended, and says in any case what it said last."""
 
-def start(environment: dict[str, str], log: Path, *options: str) -> tuple[subprocess.Popen[bytes], str]:
+        def is_there() -> bool:
+            assert self.launcher.poll() is None, f"it ended with {self.launcher.returncode}"
+            return answers(f"{self.browser.address}/login/")
+
+        try:
+            wait_for("the first page", is_there, limit_s=90)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.log.read_text()[-3000:]}") from None
+
+
+def start(
+    environment: dict[str, str], log: Path, *options: str, procfile: Path = ROOT / "Procfile"
+) -> tuple[subprocess.Popen[bytes], str]:
     """Prepares and starts an installation; answers its launcher and the administrator's password."""
     prepared = subprocess.run(
         [sys.executable, "manage.py", "prepare", *options],
@@ -76,7 +90,11 @@ def start(environment: dict[str, str], log: Path, *options: str) -> tuple[subpro
     password = re.search(r"password\s+(\S+)", prepared.stdout)
     with log.open("wb") as output:
         launcher = subprocess.Popen(
-            [sys.executable, "manage.py", "up"], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [sys.executable, "manage.py", "up", "--procfile", str(procfile)],
+            cwd=ROOT,
+            env=environment,
+            stdout=output,
+            stderr=output,
         )
     return launcher, password[1] if password else ""
 
@@ -85,14 +103,14 @@ def start(environment: dict[str, str], log: Path, *options: str) -> tuple[subpro
 def system(tmp_path, installation) -> Iterator[Callable[..., System]]:
     started: list[System] = []
 
-    def begin(*options: str, **settings: str) -> System:
+    def begin(*options: str, procfile: Path = ROOT / "Procfile", **settings: str) -> System:
         mark = uuid4().hex
         environment = installation(WEIGHTS_URL="http://127.0.0.1:9", **{MARK: mark}, **settings)
-        launcher, password = start(environment, tmp_path / "up.log", *options)
+        launcher, password = start(environment, tmp_path / "up.log", *options, procfile=procfile)
         address = f"http://127.0.0.1:{environment['PORT']}"
         system = System(launcher, tmp_path / "up.log", mark, Browser(address, requests.Session()), environment)
         started.append(system)
-        wait_for("the first page", lambda: answers(address), limit_s=90)
+        system.wait_answers()
         system.browser.sign_in(password)
         return system
 
@@ -132,26 +150,8 @@ def away(database_url: str, server_url: str) -> Iterator[None]:
             other.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
 
-def answers(address: str) -> bool:
-    try:
-        return requests.get(address + "/login/", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("clips") / "morning.mp4"
     write_clip(path, draw_scene(11, width=480, height=270, seconds=12, fps=10, parked=False), fps=10)
     return path
-
-
-@pytest.fixture
-def postgres(postgres_url) -> Iterator[str]:
-    """A new database on the real server."""
-    name = f"nightjar_story_{uuid4().hex[:8]}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'CREATE DATABASE "{name}"')
-    yield postgres_url.rpartition("/")[0] + f"/{name}"
-    with psycopg.connect(postgres_url, autocommit=True) as server:
-        server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')

@@ -110,7 +110,7 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
         ours.launcher = subprocess.Popen(
             [sys.executable, "manage.py", "up"], cwd=ROOT, env=ours.environment, stdout=output, stderr=output
         )
-    wait_for("the first page again", lambda: answers(browser.address), limit_s=60)
+    wait_for("the first page again", lambda: answers(f"{browser.address}/login/"), limit_s=60)
     until_analysed(browser, page, limit_s=1)
 
 

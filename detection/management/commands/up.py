@@ -11,16 +11,18 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
 
+from detection.database import pending_migrations
 from detection.keys import check_keys
-from project import address, broker, folders
+from project import address, broker, folders, logs
+from project.doctor.starting import require_good_settings
 from project.launcher import Launcher, Program, read_procfile
 from workers.stopping import GONE_AFTER_S
 
 
 class Command(BaseCommand):
     help = "Runs the processes of the Procfile and the embedded broker, restarts what dies, and stops all together."
+    requires_system_checks = ()  # they are among what is looked at before the start
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--procfile", type=Path, default=settings.BASE_DIR / "Procfile", help="another Procfile")
@@ -42,6 +44,7 @@ def _launcher(procfile: Path, follow_parent: bool) -> Launcher:
     """The launcher, when all that must hold before anything is started holds; raises StartError."""
     data_dir: Path = folders.data_folder(settings.DATA_DIR)
     programs = read_procfile(procfile)
+    require_good_settings(sys.stderr.write)
     lock = folders.hold(data_dir)
     address.require_free(settings.HOST, settings.PORT)
     _require_migrated_database()
@@ -58,6 +61,7 @@ def _launcher(procfile: Path, follow_parent: bool) -> Launcher:
         greeting=f"Nightjar is at {address.url(settings.HOST, settings.PORT)} (Ctrl-C stops it)",
         # Longer than a worker may take to finish or hand back what it is doing.
         grace_s=max(GONE_AFTER_S, settings.CELERY["worker_soft_shutdown_timeout"]) + 2,
+        json=not logs.is_in_words(settings.LOG_FORMAT),
         lock=lock,
         follow_parent=follow_parent,
     )
@@ -72,13 +76,13 @@ def _environment(data_dir: Path, run_dir: Path) -> dict[str, str]:
         "PORT": str(settings.PORT),
         "DATA_DIR": str(data_dir),
         "RUN_DIR": str(run_dir),
+        logs.TERMINAL: "1" if sys.stdout.isatty() else "0",
     }
 
 
 def _require_migrated_database() -> None:
     try:
-        executor = MigrationExecutor(connection)
-        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        pending = pending_migrations()
     except DatabaseError as error:
         reason = str(error).strip().splitlines()[0]
         raise folders.StartError(f"The database cannot be reached ({reason}): check DATABASE_URL.") from error
