@@ -8,6 +8,8 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
+from detection.management.commands.bench import BENCHES
+
 pytestmark = pytest.mark.slow
 
 
@@ -67,7 +69,7 @@ def test_all_benches_are_listed(capsys):
     with pytest.raises(SystemExit):
         call_command("bench", "--help")
     said = capsys.readouterr().out
-    for name in ("clips", "web", "start", "cameras", "sweep", "overhead", "lanes", "memory"):
+    for name in BENCHES:
         assert len(re.findall(rf"\b{name}\b", said)) >= 3, said
 
 
@@ -75,3 +77,25 @@ def test_all_benches_are_listed(capsys):
 def test_what_cannot_be_measured_is_refused(words):
     with pytest.raises(CommandError, match="--kill"):
         printed("cameras", "--cameras=5", *words)
+
+
+def test_a_list_with_many_rows_is_measured_at_a_steady_rate():
+    said = printed("lists", "--rows=100", "--rate=5", "--seconds=1", "--processes=1")
+    assert re.search(
+        r"^100 sightings, /sightings/: \d+ requests a second, median \d+ ms, p99 \d+ ms, at most \d+ ms, 0 errors$",
+        said,
+        re.MULTILINE,
+    ), said
+
+
+def test_the_memory_of_the_pages_under_uploads_is_measured():
+    said = printed("uploads", "--uploads=3", "--megabytes=2")
+    assert re.search(r"^3 uploads of 2 MB at once: \d+ MB a second, answers \{201: 3\}$", said, re.MULTILINE), said
+    assert re.search(r"^web with its worker: \d+ MB before, \d+ MB at most$", said, re.MULTILINE)
+
+
+def test_an_outage_of_the_broker_is_measured():
+    said = printed("outage", "--seconds=3", "--rate=2")
+    assert re.search(r"^the broker was away for 3 s under 2 uploads a second: answers \{201: \d+\}", said), said
+    assert re.search(r"^health said degraded after \d+\.\d s, and ok \d+\.\d s after", said, re.MULTILINE)
+    assert re.search(r"^analyses: \{'done': \d+\}; all that were asked for meanwhile", said, re.MULTILINE)

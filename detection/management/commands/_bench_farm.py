@@ -32,7 +32,7 @@ Say = Callable[[str], object]
 PROGRAMS = ("grab", "probe", "beat")  # those that take pictures; nothing is analysed, and nobody looks
 OWN_OPTIONS = (
     "cameras", "every", "minutes", "dead", "slow", "kill", "kind", "width", "log", "due", "history",
-    "images", "seconds", "bulk",
+    "images", "seconds", "bulk", "rows", "rate", "path", "processes", "uploads", "megabytes",
 )  # fmt: skip
 START_S = 60.0
 STOP_S = 60.0
@@ -48,7 +48,7 @@ def settings_for(folder: Path, database_url: str) -> dict[str, str]:
         "SECRET_KEY": secrets.token_urlsafe(50),
         "CAMERA_KEYS": urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("="),
         "CAMERA_ALLOW_LOOPBACK": "true",
-        "PORT": str(_free_port()),
+        "PORT": str(free_port()),
         **({"DATABASE_URL": database_url} if database_url else {}),
     }
 
@@ -160,7 +160,8 @@ class Processes:
         for pid in children(self._up.pid):
             words = _command_line(pid)
             node = next((word.partition("@")[0] for word in words if word.endswith("@%h")), "")
-            name = node or ("beat" if "beat" in words else "broker" if "--unixsocket" in words else "")
+            others = {"beat": "beat", "--unixsocket": "broker", "gunicorn": "web"}
+            name = node or next((other for word, other in others.items() if word in words), "")
             if name:
                 found[name] = pid
         return found
@@ -229,6 +230,15 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def resident_mb(pid: int) -> float:
+    """The memory of a process, 0 where it has ended meanwhile."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0.0
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def cpu_s(pid: int) -> float:
     """The processor seconds of a process, of those that it has started and of those that have ended already."""
     return _own_cpu_s(pid) + sum(cpu_s(child) for child in children(pid))
@@ -249,7 +259,7 @@ def _command_line(pid: int) -> list[str]:
         return []
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
-from http.client import HTTPConnection
 from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
@@ -13,24 +11,16 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management.base import CommandError
 
+from detection.views.flower import SocketConnection
+
 MOST_PAGES = 200
+ANSWER_S = 60.0
 LINK = re.compile(r'(?:href|src)="([^"#]+)')
-
-
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def browse_everything(socket_path: str) -> int:
     """Follows all links from the first page, signed in as an administrator; answers how many pages were seen."""
-    session = _administrators_session()
+    session = administrators_session()
     try:
         _wait_for(socket_path)
         seen: set[str] = set()
@@ -46,13 +36,16 @@ def browse_everything(socket_path: str) -> int:
         session.delete()
 
 
-def _administrators_session() -> SessionStore:
+def administrators_session(*, make: bool = False) -> SessionStore:
+    """A session of the first administrator; of a new one where ``make`` allows it and there is none."""
     user = get_user_model().objects.filter(is_superuser=True, is_active=True).first()
+    if user is None and make:
+        user = get_user_model().objects.create_superuser("bench")
     if user is None:
         raise CommandError("There is no administrator to browse as: run `make setup` first.")
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[0]
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]  # the first only counts failures
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.create()
     return session
@@ -62,7 +55,7 @@ def _wait_for(socket_path: str) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            _UnixConnection(socket_path).connect()
+            SocketConnection(socket_path, ANSWER_S).connect()
         except OSError:
             time.sleep(0.1)
         else:
@@ -72,7 +65,7 @@ def _wait_for(socket_path: str) -> None:
 
 def _links(socket_path: str, path: str, session_key: str) -> list[str]:
     """The pages of this site that a page links to. Raises CommandError where the page is broken."""
-    connection = _UnixConnection(socket_path)
+    connection = SocketConnection(socket_path, ANSWER_S)
     try:
         connection.request("GET", path, headers={"Cookie": f"{settings.SESSION_COOKIE_NAME}={session_key}"})
         answer = connection.getresponse()

@@ -21,8 +21,17 @@ from urllib.request import urlopen
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from detection.management.commands import _bench_cameras, _bench_lanes, _bench_memory, _bench_overhead, _bench_sweep
-from detection.management.commands._bench_farm import Say, children
+from detection.management.commands import (
+    _bench_cameras,
+    _bench_lanes,
+    _bench_lists,
+    _bench_memory,
+    _bench_outage,
+    _bench_overhead,
+    _bench_sweep,
+    _bench_uploads,
+)
+from detection.management.commands._bench_farm import Say, children, resident_mb
 from detection.management.commands.analyse import analyse
 from detection.models.intake import probe_file
 from detection.vision.detector import load_detector
@@ -68,7 +77,7 @@ def _web(_options: Mapping[str, Any], say: Say) -> None:
             pages = browse_everything(socket)
             for pid in [web.pid, *children(web.pid)]:
                 role = "main process" if pid == web.pid else "worker"
-                say(f"{role}: {_resident_mb(pid):.0f} MB resident after {pages} pages")
+                say(f"{role}: {resident_mb(pid):.0f} MB resident after {pages} pages")
                 heavy = [name for name in ("torch", "openvino", "ultralytics") if f"/{name}/" in _maps(pid)]
                 say(f"  heavy libraries loaded: {', '.join(heavy) or 'none'}")
         finally:
@@ -121,11 +130,6 @@ def _score(data: Path, reference: Path, result: dict[str, Any]) -> str:
         return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
-def _resident_mb(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
 def _maps(pid: int) -> str:
     return Path(f"/proc/{pid}/maps").read_text()
 
@@ -175,6 +179,15 @@ BENCHES = {
     ),
     "lanes": Bench(
         "how long somebody waits while bulk is worked on", _bench_lanes.bench_lanes, _bench_lanes.add_arguments
+    ),
+    "lists": Bench(
+        "the list of sightings with many rows and many who ask", _bench_lists.bench_lists, _bench_lists.add_arguments
+    ),
+    "uploads": Bench(
+        "the web process' memory under many large uploads", _bench_uploads.bench_uploads, _bench_uploads.add_arguments
+    ),
+    "outage": Bench(
+        "what becomes of uploads while the broker is away", _bench_outage.bench_outage, _bench_outage.add_arguments
     ),
     "memory": Bench(
         "what a very long clip takes beside a short one", _bench_memory.bench_memory, _bench_memory.add_arguments
