@@ -54,7 +54,6 @@ SHORT_LEFT_OUT = {
 }
 LIMIT_S = 600.0  # for a stack, beside the time of its faults
 ENDS_S = 60.0
-PORTS_TAKEN: set[int] = set()
 
 
 def main(words: list[str] | None = None) -> int:
@@ -192,7 +191,7 @@ def _start(options: argparse.Namespace, stack: str, folder: Path, mark: str) -> 
     place = folder / stack
     (place / "tmp").mkdir(parents=True)
     place.chmod(0o711)
-    servers = {name: SERVERS[name](place / name, "", _port()) for name in STACKS[stack]}
+    servers = {name: SERVERS[name](place / name, "", find_free_port()) for name in STACKS[stack]}
     order = Order(
         stack=STACK_NAMES[stack],
         folder=str(place),
@@ -206,7 +205,7 @@ def _start(options: argparse.Namespace, stack: str, folder: Path, mark: str) -> 
         clocks=CLOCKS[stack],
     )
     urls = {server.setting: server.url for server in servers.values()}
-    env = environment(place, _port(), f"{mark}-harness", **urls)
+    env = environment(place, find_free_port(), f"{mark}-harness", **urls)
     words = [sys.executable, "-m", "tests.chaos.run", json.dumps(asdict(order))]
     if os.geteuid() == 0 and shutil.which("unshare") and not subprocess.run(["unshare", "--mount", "true"]).returncode:
         # What it mounts is seen by its own processes only, and is gone with them, however they end.
@@ -214,14 +213,6 @@ def _start(options: argparse.Namespace, stack: str, folder: Path, mark: str) -> 
     with (place / "run.log").open("wb") as log:
         process = subprocess.Popen(words, cwd=ROOT, env=env, stdout=log, stderr=log, start_new_session=True)
     return Run(stack, place, process, options.seconds + LIMIT_S)
-
-
-def _port() -> int:
-    """A free port, and another one each time."""
-    while (port := find_free_port()) in PORTS_TAKEN:
-        pass
-    PORTS_TAKEN.add(port)
-    return port
 
 
 def _clear_away(mark: str, folder: Path) -> None:

@@ -28,7 +28,7 @@ def with_clock_off(command: str, ahead_s: int, folder: Path) -> str:
         "FAKETIME": f"{ahead_s:+d}s",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # or threads that wait for Python's lock spin
-        "PYTHONPATH": str(_sleep_without_faketime(folder / "clock")),
+        "PYTHONPATH": str(_python_of_that_process(folder / "clock")),
     }
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in settings.items()), command])
 
@@ -37,13 +37,20 @@ def ahead_in_words(ahead_s: int) -> str:
     return f"{abs(ahead_s)} s {'ahead' if ahead_s > 0 else 'behind'}"
 
 
-def _sleep_without_faketime(folder: Path) -> Path:
-    """A folder for PYTHONPATH, in which Python sleeps as it did before 3.11.
+def _python_of_that_process(folder: Path) -> Path:
+    """A folder for PYTHONPATH, in which Python sleeps as it did before 3.11, and starts others without libfaketime.
 
-    The call it uses now is answered with “invalid argument” by a libfaketime that leaves the monotonic clock alone; and
-    one that fakes that clock, too, breaks the waiting for locks.
+    The call it sleeps by now is answered with “invalid argument” by a libfaketime that leaves the monotonic clock alone;
+    and one that fakes that clock, too, breaks the waiting for locks. A program that reads no PYTHONPATH, as the watchdog,
+    would end at its first sleep, and be started again every second.
     """
     folder.mkdir(exist_ok=True)
-    lines = ["import select", "import time", "time.sleep = lambda seconds: select.select([], [], [], seconds) and None"]
+    lines = [
+        "import os",
+        "import select",
+        "import time",
+        "time.sleep = lambda seconds: select.select([], [], [], seconds) and None",
+        'os.environ.pop("LD_PRELOAD", None)',
+    ]
     (folder / "sitecustomize.py").write_text("\n".join([*lines, ""]))
     return folder

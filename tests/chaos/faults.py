@@ -44,7 +44,6 @@ AFTERWARDS_S = 11.0  # so long after the broker lost messages, the sweep takes t
 STOPS_S, SHORT_STOPS_S = GONE_AFTER_S + 10.0, GONE_AFTER_S + 20.0
 STARTS_S = 8.0  # one that the launcher starts again
 LEAVE_BYTES = 48 * 1024  # on the disk that is filled
-CLOCK_AT_MOST_S = 45.0
 
 
 class Phase(IntEnum):
@@ -194,21 +193,20 @@ def run_with_wrong_clock(scene: Scene) -> Ending:
         stderr=(installation.folder / "clock.log").open("ab"),
         start_new_session=True,
     )
-    began = time.monotonic()
     scene.say(f"a worker whose clock is {ahead_in_words(ahead_s)}: {worker.pid}")
+    names: set[str] = set()
 
     def end() -> None:
         if worker.poll() is not None:
             scene.complaints.append(f"the worker whose clock is wrong ended by itself, with {worker.returncode}")
             return
-        names = [process_name(child) for child in children(worker.pid)]
+        names.update(process_name(child) for child in children(worker.pid))
         worked = sum(rows.objects.filter(worker__in=names).count() for rows in (Chunk, Analysis))
-        if not worked and time.monotonic() - began < CLOCK_AT_MOST_S:
+        # Not by the clock: the broker may be away for long, and in the end there is work for everybody.
+        if not worked:
             raise NotNow("it has not worked on anything yet")
         scene.kill(group(worker.pid), "kill -9 of the worker with the wrong clock")
         worker.wait()
-        if not worked:
-            scene.complaints.append("the worker whose clock is wrong never worked on anything")
         scene.say(f"the worker whose clock was wrong had worked on {worked} rows last")
 
     return end

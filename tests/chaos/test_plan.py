@@ -92,10 +92,11 @@ def test_a_process_whose_clock_is_off_sleeps_and_waits_as_long_as_others(tmp_pat
     except Missing as missing:
         absent(str(missing))
     program = """
-import threading, time
+import subprocess, sys, threading, time
 began = time.monotonic()
 time.sleep(0.1)
 threading.Event().wait(0.1)
+subprocess.run([sys.executable, "-I", "-S", "-c", "import time; time.sleep(0.1)"], check=True)
 print(time.time(), time.monotonic() - began)
 """
     (tmp_path / "program.py").write_text(program)
@@ -103,7 +104,7 @@ print(time.time(), time.monotonic() - began)
     said = subprocess.run(["/bin/sh", "-c", line.removeprefix("grab:")], capture_output=True, text=True, check=True)
     shown, took_s = map(float, said.stdout.split())
     assert shown - time.time() == pytest.approx(ahead_s, abs=5)
-    assert 0.2 <= took_s < 3
+    assert 0.3 <= took_s < 5
 
 
 @pytest.fixture(scope="module")
