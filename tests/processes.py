@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import requests
+
 MARK = "NIGHTJAR_TEST_MARK"
 NOT_OURS = (
     "DJANGO_SETTINGS_MODULE",
@@ -16,6 +18,7 @@ NOT_OURS = (
     "BROKER_URL",
     "STORAGE_URL",
     "NIGHTJAR_TEST_DATA_DIR",
+    "NIGHTJAR_TEST_RUNNER",
     "TEST_DATABASE_URL",
 )
 
@@ -55,10 +58,18 @@ def kill_marked(mark: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def wait_for(what: str, holds: Callable[[], object], limit_s: float = 10.0) -> float:
+def wait_for(what: str, holds: Callable[[], object], limit_s: float = 30.0) -> float:
     """Waits until something holds and returns how many seconds that took; fails where it takes too long."""
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < limit_s, f"not within {limit_s} s: {what}"
         time.sleep(0.05)
     return time.monotonic() - started
+
+
+def answers(url: str, ask: Callable[..., requests.Response] = requests.get) -> bool:
+    """Whether a page is there, with 200."""
+    try:
+        return ask(url, timeout=5).status_code == 200
+    except requests.RequestException:
+        return False

@@ -16,6 +16,19 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 
 @pytest.fixture(scope="session")
+def django_db_modify_db_settings(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A database in a file, where each thread has a connection of its own, as when it is for real.
+
+    One in memory is a single connection for the tests and all threads of their server, and Python can stand still
+    for ever where two of them use it in the same moment.
+    """
+    from django.db import connection
+
+    if connection.vendor == "sqlite":
+        connection.settings_dict["TEST"]["NAME"] = str(tmp_path_factory.mktemp("database") / "test.sqlite3")
+
+
+@pytest.fixture(scope="session")
 def chromium() -> Iterator[object]:
     try:
         from playwright.sync_api import sync_playwright
@@ -74,3 +87,4 @@ def _groups_after_flush(request: pytest.FixtureRequest, transactional_db: None) 
     if not Group.objects.exists():
         import_module("detection.migrations.0002_groups_and_motion").fill(apps, None)
         import_module("detection.migrations.0003_cameras").fill(apps, None)
+        import_module("detection.migrations.0005_operations").fill(apps, None)
