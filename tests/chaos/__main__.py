@@ -52,7 +52,7 @@ SHORT_LEFT_OUT = {
     "redis": ["everything killed", "rolling restart"],
     "rabbitmq": ["everything killed", "rolling restart"],
 }
-LIMIT_S = 600.0  # for a stack, beside the time of its faults
+LIMIT_S = 900.0  # for a stack, beside the time of its faults
 ENDS_S = 60.0
 
 

@@ -201,8 +201,8 @@ def test_a_run_in_which_all_held_has_no_failures():
         ({"waits": ()}, "nobody knows"),
         ({"waits": (Wait("kill -9 of analyse", "chunk 1", 15.0, ()),)}, "15.0 s after kill -9 of analyse"),
         (
-            {"is_crowded": True, "waits": (Wait("kill -9 of analyse", "chunk 1", 30.0, ()),)},
-            "30.0 s after kill -9 of analyse",
+            {"is_crowded": True, "waits": (Wait("kill -9 of analyse", "chunk 1", 60.0, ()),)},
+            "60.0 s after kill -9 of analyse",
         ),
         ({"complaints": ["a good file was refused"]}, "a good file was refused"),
         ({"sightings": 0}, "no sightings"),
@@ -226,7 +226,7 @@ def test_a_stack_that_shares_the_processors_has_some_seconds_more_and_that_is_to
     waits = (Wait("kill -9 of analyse", "chunk 1", 16.0, ()),)
     crowded = outcome(waits=waits, is_crowded=True)
     assert crowded.failures == []
-    assert "allowed: 30 s (in the short form" in block(crowded)
+    assert "allowed: 60 s (in the short form" in block(crowded)
     assert outcome(waits=waits).failures
 
 
