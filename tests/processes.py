@@ -12,6 +12,9 @@ from pathlib import Path
 import requests
 
 MARK = "NIGHTJAR_TEST_MARK"
+# So many times longer than here tests wait until they give up, and so much more time something may take, where they run
+# side by side on a machine that may be slow.
+PATIENCE = float(os.environ.get("TEST_PATIENCE", "1"))
 NOT_OURS = (
     "DJANGO_SETTINGS_MODULE",
     "DATABASE_URL",
@@ -60,6 +63,7 @@ def kill_marked(mark: str) -> None:
 
 def wait_for(what: str, holds: Callable[[], object], limit_s: float = 30.0) -> float:
     """Waits until something holds and returns how many seconds that took; fails where it takes too long."""
+    limit_s *= PATIENCE
     started = time.monotonic()
     while not holds():
         assert time.monotonic() - started < limit_s, f"not within {limit_s} s: {what}"

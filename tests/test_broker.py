@@ -16,6 +16,7 @@ from celery import Celery
 
 from project import broker
 from project.folders import SOCKET_PATH_MAX_BYTES, StartError, private_folder, run_dir
+from tests.processes import PATIENCE
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[Path], subprocess.Popen[bytes]]]
         data_dir.mkdir(exist_ok=True, parents=True)
         process = subprocess.Popen(broker.command(data_dir))
         started.append(process)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 10 * PATIENCE
         while not broker.answers(broker.socket_path(data_dir)):
             assert process.poll() is None, (data_dir / "broker" / "broker.log").read_text()
             assert time.monotonic() < deadline, "the broker does not answer"

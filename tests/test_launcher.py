@@ -16,7 +16,7 @@ import pytest
 from project.folders import StartError
 from project.launcher import read_procfile
 from tests.conftest import ROOT
-from tests.processes import MARK, kill_marked, marked, wait_for
+from tests.processes import MARK, PATIENCE, kill_marked, marked, wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -103,7 +103,7 @@ def test_each_program_that_is_killed_is_started_again(launch) -> None:
         (before,) = it.pids(words)
         os.kill(before, signal.SIGKILL)
         took_s = wait_for(f"another {words}", lambda words=words, old=before: it.pids(words) - {old})
-        assert took_s < 2
+        assert took_s < 2 * PATIENCE
     assert sum("was ended by signal 9; starting it again in 0.5 s." in line for line in it.said()) == 3
 
 
@@ -135,7 +135,7 @@ def test_a_signal_stops_everybody_and_that_is_no_failure(launch, number: signal.
     wait_for("all", lambda: it.pids("sleep 1001") and it.pids("sleep 1002"))
     it.wait_said("three    | up")
     it.process.send_signal(number)
-    assert it.process.wait(timeout=GRACE_S + 3) == 0
+    assert it.process.wait(timeout=(GRACE_S + 3) * PATIENCE) == 0
     it.wait_nobody(0.5)
 
 
@@ -148,7 +148,7 @@ def test_the_broker_starts_first_is_waited_for_and_ends_last(launch, tmp_path: P
     it.wait_said("one      | up")
     it.wait_said("two      | up")
     it.process.terminate()
-    assert it.process.wait(timeout=5) == 0
+    assert it.process.wait(timeout=5 * PATIENCE) == 0
     order = (tmp_path / "order").read_text().splitlines()
     assert sorted(order[:2]) == ["one", "two"]
     assert order[2:] == ["broker"]
@@ -174,7 +174,7 @@ def test_who_will_not_stop_is_killed_after_the_grace(launch) -> None:
     it = launch(one=STUBBORN)
     it.wait_said("one      | up")
     it.process.terminate()
-    assert it.process.wait(timeout=GRACE_S + 3) == 0
+    assert it.process.wait(timeout=(GRACE_S + 3) * PATIENCE) == 0
     it.wait_nobody(0.5)
 
 
@@ -261,7 +261,7 @@ def test_names_are_coloured_on_a_terminal(tmp_path: Path) -> None:
         assert b"\x1b[32m" in seen or b"\x1b[3" in seen
         os.close(master)  # the terminal is closed; what is printed from now on reaches nobody, and nothing breaks
         process.terminate()
-        assert process.wait(timeout=5) == 0
+        assert process.wait(timeout=5 * PATIENCE) == 0
     finally:
         kill_marked(mark)
         process.wait()
@@ -271,7 +271,7 @@ def test_a_program_that_prints_without_end_holds_nobody_up(launch) -> None:
     it = launch(loud="exec yes loud", quiet="echo here; exec sleep 1001")
     it.wait_said("quiet    | here")
     it.process.terminate()
-    assert it.process.wait(timeout=GRACE_S + 3) == 0
+    assert it.process.wait(timeout=(GRACE_S + 3) * PATIENCE) == 0
     it.wait_nobody(0.5)
 
 
@@ -303,7 +303,7 @@ def test_the_greeting_comes_once_and_when_the_web_answers(launch, tmp_path: Path
     (tmp_path / "web").touch()
     it.wait_said("nightjar | come in")
     it.process.terminate()
-    it.process.wait(timeout=5)
+    it.process.wait(timeout=5 * PATIENCE)
     assert sum("come in" in line for line in it.said()) == 1
 
 

@@ -33,7 +33,7 @@ def address(settings) -> Iterator[str]:
 
 def ask(address: str, token: str = TOKEN, path: str = "/metrics", method: str = "GET") -> requests.Response:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return requests.request(method, address + path, headers=headers, timeout=10)
+    return requests.request(method, address + path, headers=headers, timeout=30)
 
 
 def test_it_tells_what_this_machine_counted(address):
@@ -54,7 +54,7 @@ def test_it_needs_no_database(address, django_db_blocker):
 @pytest.mark.parametrize("token", ["", "wrong", "for-this-tesT", "for-this-test-and-more", "ä"])
 def test_without_the_token_it_tells_nothing(address, token):
     answer = requests.get(
-        f"{address}/metrics", headers={"Authorization": f"Bearer {token}".encode()} if token else {}, timeout=10
+        f"{address}/metrics", headers={"Authorization": f"Bearer {token}".encode()} if token else {}, timeout=30
     )
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -82,7 +82,7 @@ def test_it_does_not_say_what_it_is_made_of(address):
 def test_who_connects_and_says_nothing_is_sent_away_and_holds_up_nobody(address, monkeypatch):
     monkeypatch.setattr(serving.Scraped, "timeout", 0.3)
     host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as silent:
+    with socket.create_connection((host, int(port)), timeout=30) as silent:
         assert ask(address).status_code == 200
         assert silent.recv(1) == b""
 

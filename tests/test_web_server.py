@@ -43,7 +43,7 @@ class Pages:
     person: requests.Session
 
     def get(self, path: str) -> int:
-        return requests.get(self.address + path, timeout=10).status_code
+        return requests.get(self.address + path, timeout=30).status_code
 
     def ask_to_stop(self, how: signal.Signals) -> None:
         self.process.send_signal(how)
@@ -123,9 +123,9 @@ def pages(prepared: tuple[dict[str, str], str], tmp_path: Path) -> Iterator[Page
     one = Pages(process, address, Path(given["DATA_DIR"]), person)
     try:
         wait_for("the pages", lambda: answers(f"{address}/health/live"), limit_s=60)
-        person.get(f"{address}/login/", timeout=10)
+        person.get(f"{address}/login/", timeout=30)
         form = {"username": "admin", "password": password, "csrfmiddlewaretoken": person.cookies["csrftoken"]}
-        assert person.post(f"{address}/login/", form, headers={"Referer": address}, timeout=10).status_code == 200
+        assert person.post(f"{address}/login/", form, headers={"Referer": address}, timeout=30).status_code == 200
         yield one
     finally:
         kill_marked(mark)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.cast import a_user
+from tests.processes import PATIENCE
 from tests.services import absent
 
 # Playwright's loop runs in the tests' own thread, where Django would refuse the database.
@@ -55,7 +56,7 @@ def open_page(chromium, live_server, transactional_db: None) -> Iterator[Callabl
         context = chromium.new_context(base_url=live_server.url, viewport={"width": 1300, "height": 900}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(10_000 * PATIENCE)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda line: complaints.append(line.text) if is_complaint(line) else None)
         page.goto("/login/")

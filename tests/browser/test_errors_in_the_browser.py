@@ -8,6 +8,7 @@ from django.test import Client, override_settings
 
 from detection.rates import Rate
 from tests.cast import a_camera, a_user
+from tests.processes import PATIENCE
 
 
 def test_a_list_that_is_refused_says_so_until_it_comes_again(chromium, live_server, transactional_db: None) -> None:
@@ -29,7 +30,7 @@ def test_a_list_that_is_refused_says_so_until_it_comes_again(chromium, live_serv
     said.wait_for()
     assert said.inner_text() == "This page is not up to date. Wait 45 seconds, then try again."
     page.unroute("**/cameras/")
-    said.wait_for(state="detached", timeout=15_000)
+    said.wait_for(state="detached", timeout=15_000 * PATIENCE)
     assert "Gate" in page.locator("#results").inner_text()
     context.close()
 

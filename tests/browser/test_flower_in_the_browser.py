@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import environment
+from tests.processes import PATIENCE, environment
 from tests.programs import Programs, programs
 from tests.services import find_free_port
 
@@ -35,7 +35,7 @@ def test_an_operator_sees_workers_tasks_and_queues_by_their_names(
     open_page: Callable[..., object], running: Programs
 ) -> None:
     page = open_page("operator")
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(30_000 * PATIENCE)
     page.goto("/flower/")
     page.wait_for_selector(f"#workers-table >> text={WORKER}")
     page.wait_for_selector("text=/Updated /")  # its script goes on asking

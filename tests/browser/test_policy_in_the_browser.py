@@ -12,6 +12,7 @@ from PIL import Image
 
 from detection.models import Media
 from tests.cast import CLIP, IMAGE, a_camera, a_done_analysis, a_media
+from tests.processes import PATIENCE
 
 ADMIN = [
     "/admin/",
@@ -44,7 +45,7 @@ def root_page(chromium, live_server, transactional_db: None):
     User.objects.create_superuser("root", password="only for tests")
     context = chromium.new_context(base_url=live_server.url)
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(20_000 * PATIENCE)
     page.goto("/admin/")
     page.fill("#id_username", "root")
     page.fill("#id_password", "only for tests")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.health.seen import a_snapshot
+from tests.processes import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,7 +29,7 @@ def test_the_page_follows_what_happens_without_being_loaded_again(open_page, see
         page.screenshot(path=Path(os.environ["SCREENSHOTS"]) / f"system-{scheme}.png", full_page=True)
     page.evaluate("window.isTheSamePage = true")
     seen[0] = a_snapshot()
-    page.wait_for_selector("text=All is well", timeout=30_000)
+    page.wait_for_selector("text=All is well", timeout=30_000 * PATIENCE)
     assert page.evaluate("window.isTheSamePage")
 
 

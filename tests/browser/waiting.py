@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE_S = 20.0
+from tests.processes import PATIENCE
+
+PATIENCE_S = 20.0 * PATIENCE
 
 
 def until(page: Any, expression: str) -> None:

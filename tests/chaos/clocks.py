@@ -40,9 +40,9 @@ def ahead_in_words(ahead_s: int) -> str:
 def _python_of_that_process(folder: Path) -> Path:
     """A folder for PYTHONPATH, in which Python sleeps as it did before 3.11, and starts others without libfaketime.
 
-    The call it sleeps by now is answered with “invalid argument” by a libfaketime that leaves the monotonic clock alone;
-    and one that fakes that clock, too, breaks the waiting for locks. A program that reads no PYTHONPATH, as the watchdog,
-    would end at its first sleep, and be started again every second.
+    The call it sleeps by now is answered with “invalid argument” by a libfaketime that leaves the monotonic clock
+    alone; and one that fakes that clock, too, breaks the waiting for locks. A program that reads no PYTHONPATH, as the
+    watchdog, would end at its first sleep, and be started again every second.
     """
     folder.mkdir(exist_ok=True)
     lines = [

@@ -21,7 +21,7 @@ from requests.auth import HTTPBasicAuth, HTTPDigestAuth
 
 from detection.management.commands._simulated import SimulatedCameras
 from detection.management.commands._simulated_answers import BEHAVIOURS
-from tests.processes import wait_for
+from tests.processes import PATIENCE, wait_for
 
 # Nothing is said for so long: that is silence. All that is said is said much sooner.
 SILENCE_S = 0.3
@@ -134,7 +134,7 @@ def test_a_trickling_camera_says_one_byte_a_second_from_the_beginning(cameras, k
         assert connection.recv(65536) == b"H"
         began = time.monotonic()
         assert connection.recv(65536) == b"T"
-        assert 0.5 < time.monotonic() - began < 3
+        assert 0.5 < time.monotonic() - began < 3 * PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_the_end_does_not_wait_for_a_camera_that_says_nothing(process):
             assert heard(connection) == (b"", False)
             began = time.monotonic()
             stack.close()
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 3 * PATIENCE
             assert heard(connection, 2.0) == (b"", True)
     wait_for("nobody listens any more", lambda: _refuses(address))
 

@@ -99,7 +99,7 @@ def enter(system: System, name: str, address: str, **more: str) -> str:
 
 def metrics(system: System) -> str:
     return requests.get(
-        f"{system.browser.address}/metrics", headers={"Authorization": "Bearer for-this-test"}, timeout=10
+        f"{system.browser.address}/metrics", headers={"Authorization": "Bearer for-this-test"}, timeout=30
     ).text
 
 

@@ -137,7 +137,7 @@ def test_the_broker_goes_away_and_comes_back(system, tmp_path, clip):
 
 
 def ready(system: System) -> dict[str, str]:
-    answer = requests.get(f"{system.browser.address}/health/ready", timeout=10)
+    answer = requests.get(f"{system.browser.address}/health/ready", timeout=30)
     assert answer.status_code == 200, answer.text
     found: dict[str, str] = answer.json()
     return found

@@ -17,7 +17,7 @@ import redis
 from detection.vision.draw import draw_scene, write_clip
 from project.folders import run_dir
 from tests.conftest import ROOT
-from tests.processes import marked, wait_for
+from tests.processes import PATIENCE, marked, wait_for
 from tests.story.conftest import Browser, System, answers
 
 pytestmark = pytest.mark.slow
@@ -38,14 +38,14 @@ def upload(browser: Browser, clip: Path, name: str = "morning.mp4") -> str:
 
 def until_analysed(browser: Browser, page: str, limit_s: float = 90) -> str:
     """Reloads the page until its analysis is over; answers the page."""
-    deadline = time.monotonic() + limit_s
+    deadline = time.monotonic() + limit_s * PATIENCE
     while time.monotonic() < deadline:
         text = browser.get(page).text
         if re.search(r"\d+ sightings?, <span id=\"to-review\">\d+", text):
             return text
         assert "progress is-failed" not in text, text
         time.sleep(0.3)
-    raise AssertionError(f"not analysed within {limit_s} s")
+    raise AssertionError(f"not analysed within {limit_s * PATIENCE} s")
 
 
 def review(browser: Browser, page: str) -> None:
@@ -103,8 +103,8 @@ def test_a_clip_goes_in_and_reviewed_sightings_come_out(system, clip):
     # Ctrl-C ends it all within seconds; a second start keeps everything.
     began = time.monotonic()
     ours.launcher.send_signal(signal.SIGINT)
-    ours.launcher.wait(timeout=30)
-    assert time.monotonic() - began < 20
+    ours.launcher.wait(timeout=30 * PATIENCE)
+    assert time.monotonic() - began < 20 * PATIENCE
     wait_for("no process left", lambda: not marked(ours.mark), limit_s=10)
     with ours.log.open("ab") as output:
         ours.launcher = subprocess.Popen(

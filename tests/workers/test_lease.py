@@ -12,6 +12,7 @@ from django.db import InterfaceError
 
 from detection.models import Chunk, LeaseLost
 from tests.cast import a_running_analysis
+from tests.processes import PATIENCE
 from workers import lease, stopping
 from workers.lease import Keeper
 
@@ -25,7 +26,7 @@ def chunk(settings):
 
 
 def until(holds) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 5 * PATIENCE
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -79,7 +79,7 @@ def test_a_process_that_hangs_is_ended_and_its_row_says_why(hanging, monkeypatch
     hanging.attendant.look()
     assert hanging.process.poll() is None  # it may have woken up just now
     hanging.attendant.look()
-    assert hanging.process.wait(timeout=10) == -signal.SIGKILL
+    assert hanging.process.wait(timeout=30) == -signal.SIGKILL
     chunk.refresh_from_db()
     assert (chunk.state, chunk.attempts, chunk.error) == ("queued", 1, HUNG)
     hanging.attendant.look()
