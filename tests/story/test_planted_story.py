@@ -154,25 +154,15 @@ def everything_is_entered(pages: Pages, camera_port: int) -> None:
     )
 
 
-def all_pages(pages: Pages) -> None:
-    for path in (
-        "/",
-        "/media/",
-        "/sightings/",
-        "/cameras/",
-        "/cameras/1/",
-        "/cameras/1/edit",
-        "/analyses/",
-        "/upload/",
-    ):
-        pages.get(path)
-    for path in ("/health/live", "/health/ready", "/health/system", "/health/system?format=json", "/metrics"):
-        pages.get(path)
-    for path in ("", "detection/camera/", "detection/media/", "detection/analysis/", "detection/notification/"):
-        pages.get(f"/admin/{path}")
+def all_pages(pages: Pages) -> list[int]:
+    """Asks for each of them; answers their status codes."""
+    paths = ["/", "/media/", "/sightings/", "/cameras/", "/cameras/1/", "/cameras/1/edit", "/analyses/", "/upload/"]
+    paths += ["/health/live", "/health/ready", "/health/system", "/health/system?format=json", "/metrics"]
+    for kind in ("", "detection/camera/", "detection/media/", "detection/analysis/", "detection/notification/"):
+        paths.append(f"/admin/{kind}")
     for number in re.findall(r'href="/media/(\d+)/"', "".join(pages.seen))[:2]:
-        pages.get(f"/media/{number}/")
-        pages.get(f"/media/{number}/file")
+        paths += [f"/media/{number}/", f"/media/{number}/file"]
+    return [pages.get(path).status_code for path in paths]
 
 
 def all_change_pages(pages: Pages) -> None:
@@ -236,7 +226,7 @@ def test_no_planted_secret_is_in_any_line_or_page_whatever_fails(system, tmp_pat
             wait_for("a notification that was tried", lambda: is_there(postgres, tried), limit_s=60)
             failed = "detection_analysis WHERE state = 'failed' AND error_detail <> ''"
             wait_for("an analysis that failed", lambda: is_there(postgres, failed), limit_s=60)
-            all_pages(pages)
+            assert set(all_pages(pages)) == {200}
             (media,) = first(postgres, f"SELECT media_id FROM {failed}")
             assert "Technical detail" in pages.get(f"/media/{media}/").text
             all_change_pages(pages)

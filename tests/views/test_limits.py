@@ -70,11 +70,14 @@ def test_a_list_that_is_asked_for_too_often_is_429(db: None, few: None, path: st
     assert counted("nightjar_refusals_total") == {("rate_list",): 2}
 
 
-def test_a_cameras_page_and_the_administration_count_as_lists(db: None, few: None) -> None:
+def test_a_cameras_page_a_medias_and_the_administration_count_as_lists(db: None, few: None) -> None:
     client = a_client(user=User.objects.create_superuser("root"))
+    media = a_done_analysis().media.get_absolute_url()
     assert codes(client, 1, a_camera().get_absolute_url()) == [200]
     assert codes(client, 1, "/admin/detection/media/?q=yard") == [200]
-    assert codes(client, 1, "/admin/") == [200]
+    assert codes(client, 1, media) == [200]
+    assert codes(client, 1, media) == [429]
+    assert codes(client, 1, "/admin/") == [429]
     assert codes(client, 1, "/admin/detection/media/?q=yard") == [429]
     assert codes(client, 1, a_camera("Yard").get_absolute_url()) == [429]
 
