@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from detection.management.commands._simulated import SimulatedCameras
+from tests.processes import PATIENCE
 from tests.services import absent
 from workers.grab import Limits, Policy, children
 
@@ -31,13 +32,14 @@ def _no_children_left() -> Iterator[None]:
 
 @pytest.fixture
 def limits() -> Limits:
-    return Limits(connect_s=1.0, first_frame_s=0.6, total_s=1.2, max_bytes=2_000_000, max_pixels=4_000_000)
+    times = {"connect_s": 1.0 * PATIENCE, "first_frame_s": 0.6 * PATIENCE, "total_s": 1.2 * PATIENCE}
+    return Limits(**times, max_bytes=2_000_000, max_pixels=4_000_000)
 
 
 @pytest.fixture
 def patient(limits: Limits) -> Limits:
     """For what a busy machine is to get done in time: an encoder that starts takes a second or two."""
-    return replace(limits, connect_s=5.0, first_frame_s=6.0, total_s=8.0)
+    return replace(limits, connect_s=5.0 * PATIENCE, first_frame_s=6.0 * PATIENCE, total_s=8.0 * PATIENCE)
 
 
 @pytest.fixture

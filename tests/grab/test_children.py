@@ -39,7 +39,7 @@ def bad_pool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Pool]:
     monkeypatch.setattr(children, "COMMAND", [sys.executable, "-m", "tests.grab.bad_child"])
     monkeypatch.setattr(children, "LOOKERS", pool)
     monkeypatch.setattr(children, "WATCHERS", pool)
-    monkeypatch.setattr(children, "LOOK_S", 1.0)
+    monkeypatch.setattr(children, "LOOK_S", 1.0 * PATIENCE)
     yield pool
     pool.close()
 

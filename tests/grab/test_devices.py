@@ -15,6 +15,7 @@ from PIL import Image as PillowImage
 from detection.sources import Source
 from tests.grab.test_children import jpeg
 from tests.grab.test_http import refusal
+from tests.processes import PATIENCE
 from tests.vision.clips import write_clip
 from workers.grab import GrabError, Limits, Policy, devices, grab
 
@@ -148,7 +149,7 @@ def test_a_slow_device_gives_what_it_has_when_time_is_over_and_is_let_go_of(
 
     class Slow(Webcam):
         def read(self) -> tuple[bool, object]:
-            time.sleep(0.25)
+            time.sleep(0.25 * PATIENCE)
             _, frame = super().read()
             reads.append(len(reads) == 0)
             return reads[-1], frame  # only the first: one that is dropped does no harm

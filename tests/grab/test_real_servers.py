@@ -12,6 +12,7 @@ from PIL import Image
 
 from detection.sources import clean_address
 from tests.grab.test_http import refusal
+from tests.processes import PATIENCE
 from tests.real_http_servers import GUARDED, PASSWORD, USER, ffmpeg_mjpeg, lighttpd, missing
 from tests.services import absent
 from workers.grab import GrabError, Limits, Policy, Snapshot, Source, grab
@@ -22,7 +23,7 @@ ODD = "a%20b/snap.jpg?channel=1&x=[1]&y=a|b"
 @pytest.fixture
 def patient(limits: Limits) -> Limits:
     """An encoder that starts on a busy machine takes a second or two."""
-    return replace(limits, first_frame_s=6.0, total_s=8.0)
+    return replace(limits, first_frame_s=6.0 * PATIENCE, total_s=8.0 * PATIENCE)
 
 
 @pytest.fixture(scope="module")
