@@ -119,7 +119,9 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, settings, db: None) -> 
             server.start()
     except Missing as missing:
         absent(str(missing))
-    given = planted.settings(DJANGO_SETTINGS_MODULE="tests.sentry_settings", LOG_LEVEL="DEBUG")
+    given = planted.settings(
+        DJANGO_SETTINGS_MODULE="tests.sentry_settings", LOG_LEVEL="DEBUG", STORAGE_URL=planted.s3_url(LOCALHOST, 9)
+    )
     if server is not None:
         given["BROKER_URL"] = server.url
     user = a_user("operator")
