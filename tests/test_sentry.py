@@ -24,6 +24,7 @@ from tests import planted
 from tests.conftest import ROOT
 from tests.processes import PATIENCE, environment
 from tests.programs import Programs, programs
+from tests.s3 import s3_server
 from tests.sentry_ingest import PROJECT, Ingest, sentry_ingest
 from tests.services import find_free_port
 from workers.again import TryAgain
@@ -177,7 +178,13 @@ def ingest() -> Iterator[Ingest]:
 
 
 @pytest.fixture(scope="module")
-def site(ingest: Ingest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+def bucket() -> Iterator[str]:
+    with s3_server(key=planted.S3_KEY, secret=planted.S3_SECRET) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def site(ingest: Ingest, bucket: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
     """Web, workers and beat of an installation that is full of secrets and tells our Sentry."""
     folder = tmp_path_factory.mktemp("sentry")
     given = environment(
@@ -186,6 +193,7 @@ def site(ingest: Ingest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
         **planted.settings(
             SENTRY_DSN=planted.sentry_dsn("127.0.0.1", int(ingest.dsn.rpartition(":")[2].split("/")[0]), PROJECT),
             SENTRY_ENVIRONMENT=ENVIRONMENT,
+            STORAGE_URL=bucket,
             SENTRY_TRACES_SAMPLE_RATE="1",
             CODE_VERSION=RELEASE,
             MAX_ATTEMPTS="2",
